@@ -26,8 +26,8 @@ ROOT = Path(runloop.__file__).parent
 # own `__init__`: the face of the core, which the faces of the seventh floor may look at.
 LANDINGS = (
     # Floor 0: the ground.
-    ("errors", "clock", "types"),
-    ("nest",),
+    ("errors", "clock", "types", "naming"),
+    ("nest", "arrays"),
     # Floor 1: what is run, threads, when to fire, where scalars go.
     ("run", "timers", "coordinator", "data", "summary"),
     ("graph",),

@@ -1,0 +1,178 @@
+"""What the package shows: complete, sorted, documented, and cheap to import."""
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+import types
+
+import pytest
+
+import runloop
+
+# The names that other people build on. More may be public; none of these may go.
+PROMISED = {
+    "runloop": """
+        Batches CheckpointReader CheckpointSaverHook CheckpointSaverListener
+        ChiefSessionCreator Coordinator EarlyStoppingHook FeedFnHook FinalOpsHook GlobalStepWaiterHook
+        Graph InMemoryEvaluatorHook LoggingTensorHook LooperThread MonitoredSession
+        MonitoredTrainingSession NanTensorHook Op PreemptionHook ProfilerHook ProgressBarHook RunArgs
+        RunContext RunMetadata RunOptions RunValues Saver Scaffold SecondOrStepTimer Session
+        SessionCreator SessionRunHook SingularMonitoredSession StepCounterHook StopAtStepHook
+        SummarySaverHook Variable WorkerSessionCreator errors get_checkpoint_state get_default_graph
+        get_global_step get_or_create_global_step latest_checkpoint list_variables load_checkpoint
+        load_variable
+    """,
+    "runloop.hooks": """
+        CheckpointSaverHook CheckpointSaverListener EarlyStoppingHook FeedFnHook FinalOpsHook
+        GlobalStepWaiterHook InMemoryEvaluatorHook LoggingTensorHook NanTensorHook PreemptionHook
+        ProfilerHook ProgressBarHook SecondOrStepTimer SessionRunHook StepCounterHook StopAtStepHook
+        SummarySaverHook
+    """,
+    "runloop.errors": """
+        AbortedError NanLossDuringTrainingError OutOfRangeError RunloopError UnavailableError
+    """,
+}
+
+# Loaded by nobody who only writes `import runloop`: optional packages, the outer floors, and the
+# standard library's heavy modules.
+NOT_LOADED = {
+    "asyncio",
+    "concurrent.futures",
+    "hypothesis",
+    "importlib.metadata",
+    "ml_dtypes",
+    "multiprocessing",
+    "pytest",
+    "runloop.cli",
+    "runloop.compat",
+    "runloop.distributed",
+    "runloop.testing",
+    "tensorboard",
+    "tensorboardX",
+    "tensorflow",
+    "torch",
+    "tqdm",
+    "unittest",
+    "urllib.request",
+}
+
+
+def modules_with_all():
+    """Every module of the package that declares `__all__`."""
+    names = [info.name for info in pkgutil.walk_packages(runloop.__path__, "runloop.")]
+    candidates = [name for name in names if not name.endswith("__main__")]
+    modules = [runloop, *(importlib.import_module(name) for name in candidates)]
+    return [module for module in modules if hasattr(module, "__all__")]
+
+
+def shown(module):
+    """The names that a reader of the module would take for public."""
+    is_package = hasattr(module, "__path__")
+    names = set()
+    for name, value in vars(module).items():
+        if name.startswith("_") or isinstance(value, types.ModuleType):
+            continue
+        home = getattr(value, "__module__", None)
+        # A package's `__init__` shows what it imports from inside the package; a plain module
+        # shows what it defines.
+        if home == module.__name__ or (is_package and str(home).startswith("runloop")):
+            names.add(name)
+    return names
+
+
+PUBLIC = modules_with_all()
+PUBLIC_IDS = [module.__name__ for module in PUBLIC]
+OBJECTS = sorted(
+    {
+        (f"{value.__module__}.{value.__qualname__}", value)
+        for module in PUBLIC
+        for value in (getattr(module, name) for name in module.__all__)
+        if inspect.isclass(value) or inspect.isfunction(value)
+    },
+    key=lambda pair: pair[0],
+)
+
+
+def linters_order(name):
+    """CONSTANTS, then Classes, then functions: the order that the linter gives to `__all__`."""
+    kind = 0 if name.isupper() else 1 if name[0].isupper() else 2
+    return kind, name
+
+
+def public_methods(cls):
+    """Name and object of each public method and property that a class itself defines."""
+    kinds = (types.FunctionType, property, classmethod, staticmethod)
+    return [
+        (name, getattr(cls, name))
+        for name, value in vars(cls).items()
+        if not name.startswith("_") and isinstance(value, kinds)
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(PROMISED))
+def test_every_promised_name_is_there(name):
+    module = importlib.import_module(name)
+
+    assert set(PROMISED[name].split()) - set(module.__all__) == set()
+
+
+@pytest.mark.parametrize("name", ["runloop", "runloop.hooks", "runloop.errors"])
+def test_the_faces_declare_what_is_public(name):
+    assert name in PUBLIC_IDS
+
+
+def test_every_hook_is_at_the_top_as_well():
+    assert set(runloop.hooks.__all__) - set(runloop.__all__) == set()
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=PUBLIC_IDS)
+def test_all_is_sorted_and_names_things_once(module):
+    assert list(module.__all__) == sorted(set(module.__all__), key=linters_order)
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=PUBLIC_IDS)
+def test_all_names_only_what_exists(module):
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=PUBLIC_IDS)
+def test_all_is_complete(module):
+    assert shown(module) - set(module.__all__) == set()
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=PUBLIC_IDS)
+def test_every_public_module_has_a_docstring(module):
+    assert (module.__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("value", [v for _, v in OBJECTS], ids=[name for name, _ in OBJECTS])
+def test_every_public_name_and_method_has_a_docstring(value):
+    missing = []
+    # Named tuples and dataclasses write themselves a docstring that only repeats the signature.
+    if not (value.__doc__ or "").strip() or value.__doc__.startswith(f"{value.__name__}("):
+        missing.append(value.__qualname__)
+    if inspect.isclass(value):
+        # An overriding method may inherit its docstring: the contract is the base class's.
+        missing += [
+            f"{value.__qualname__}.{name}"
+            for name, method in public_methods(value)
+            if not (inspect.getdoc(method) or "").strip()
+        ]
+
+    assert missing == []
+
+
+def test_import_loads_nothing_optional_and_nothing_heavy():
+    script = (
+        "import sys, numpy, safetensors, safetensors.numpy; before = set(sys.modules)\n"
+        "import runloop; print('\\n'.join(sorted(set(sys.modules) - before)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+
+    assert "runloop" in loaded
+    assert loaded & NOT_LOADED == set()
