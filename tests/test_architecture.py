@@ -29,7 +29,9 @@ LANDINGS = (
     ("errors", "clock", "types", "naming"),
     ("nest", "arrays"),
     # Floor 1: what is run, threads, when to fire, where scalars go.
-    ("run", "timers", "coordinator", "data", "summary"),
+    ("run", "timers", "coordinator", "data", "summary", "state"),
+    ("elements",),
+    ("references", "store"),
     ("graph",),
     # Floor 2: the kept plan of a run and the one function that calls hooks, then the session.
     ("plan", "dispatch"),
