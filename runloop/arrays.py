@@ -1,0 +1,85 @@
+"""What a session needs to know of arrays, whoever's arrays they are."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+__all__ = ["as_array", "conform", "copy_array", "describe", "scalar"]
+
+# Which Python scalars may stand for which kinds of dtype: the weak scalars of NumPy 2 (NEP 50).
+_WEAK_KINDS = {bool: "b", int: "iufc", float: "fc", complex: "c"}
+
+
+def as_array(value: Any) -> Any:
+    """Return ``value`` if it has a shape and a dtype of its own, else ``np.asarray(value)``.
+
+    Arrays of other libraries (PyTorch, JAX) are returned as they are; NumPy scalars become 0-d
+    arrays.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic):
+        return value
+    return np.asarray(value)
+
+
+def copy_array(value: Any) -> Any:
+    """Return an independent copy with the same layout; NumPy scalars are returned as they are."""
+    if isinstance(value, np.ndarray):
+        return value.copy("K")
+    if isinstance(value, np.generic):
+        return value
+    if hasattr(value, "detach") and hasattr(value, "clone"):  # a PyTorch tensor
+        return value.detach().clone()
+    return copy.deepcopy(value)
+
+
+def scalar(value: Any) -> Any:
+    """Return a 0-d NumPy array as a NumPy scalar, and anything else as it is."""
+    return value[()] if isinstance(value, np.ndarray) and not value.ndim else value
+
+
+def describe(value: Any) -> str:
+    """Return dtype and shape in words for a message, e.g. ``float32 of shape (64, 10)``."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return f"{type(value).__name__} {value!r:.60}"
+
+
+def conform(value: Any, like: Any, what: str) -> Any:
+    """Return ``value`` as an array of the shape and dtype of ``like``.
+
+    Only a Python scalar is converted, where NumPy's rules for weak scalars allow it: an ``int``
+    or ``float`` for a floating 0-d variable, not a ``float`` for an integer one.
+
+    Args:
+        value: What somebody wants to put in the place of ``like``.
+        like: The array that is there.
+        what: What it is, for the message: ``"variable 'w': the update by op 'train'"``.
+
+    Raises:
+        ValueError: If shape or dtype differ; names ``what``, what is expected and what came.
+    """
+    kinds = _WEAK_KINDS.get(type(value))
+    dtype = like.dtype
+    if kinds is not None and isinstance(dtype, np.dtype) and not tuple(like.shape):
+        if dtype.kind not in kinds:
+            raise _mismatch(what, like, f"the {type(value).__name__} {value!r}")
+        try:
+            return np.asarray(value, dtype)
+        except OverflowError as exc:
+            raise _mismatch(what, like, f"{value!r}, which is out of its range") from exc
+    array = as_array(value)
+    if tuple(array.shape) != tuple(like.shape) or array.dtype != dtype:
+        raise _mismatch(what, like, describe(array))
+    return array
+
+
+def _mismatch(what: str, like: Any, got: str) -> ValueError:
+    return ValueError(
+        f"{what}: expected {describe(like)}, got {got}. Convert it (x.astype({str(like.dtype)!r}), "
+        f"x.reshape(...)), or make the variable with validate=False if it is meant to change"
+    )

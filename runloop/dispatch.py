@@ -1,0 +1,228 @@
+"""The one place that calls hooks.
+
+A :class:`Dispatcher` is made from a list of hooks. It finds out once which hook overrides which
+method, so that a method that is not overridden is never called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from runloop.clock import Clock
+from runloop.run import HookStats, RunArgs, RunContext, RunMetadata, RunOptions, RunValues
+
+__all__ = ["HOOK_METHODS", "Dispatcher", "check_hooks", "does_nothing", "hook_names"]
+
+HOOK_METHODS = ("begin", "after_create_session", "before_run", "after_run", "end")
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_Method = Callable[..., Any]
+
+
+def does_nothing(method: _F) -> _F:
+    """Mark a method of a base class as one that need not be called."""
+    method.does_nothing = True  # type: ignore[attr-defined]
+    return method
+
+
+def check_hooks(hooks: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the hooks as a tuple.
+
+    Raises:
+        TypeError: If ``hooks`` is no iterable, or one of them lacks a method of the protocol;
+            names the hook and the methods.
+    """
+    if not hasattr(hooks, "__iter__"):
+        raise TypeError(f"hooks must be a list of hooks, got {hooks!r}; write hooks=[hook]")
+    checked = tuple(hooks)
+    for position, hook in enumerate(checked):
+        if isinstance(hook, type):
+            raise TypeError(
+                f"hooks[{position}] is the class {hook.__name__}; write {hook.__name__}(...)"
+            )
+        missing = [name for name in HOOK_METHODS if not callable(getattr(hook, name, None))]
+        if missing:
+            raise TypeError(
+                f"hooks[{position}] is not a hook: {hook!r} has no method {', '.join(missing)}; "
+                f"inherit from runloop.SessionRunHook, which has them all"
+            )
+    return checked
+
+
+def hook_names(hooks: Iterable[Any]) -> tuple[str, ...]:
+    """Return a name for each hook: its class's; the second of a class gets ``_1``, and so on."""
+    seen: dict[str, int] = {}
+    names = []
+    for hook in hooks:
+        name = type(hook).__name__
+        count = seen[name] = seen.get(name, -1) + 1
+        names.append(f"{name}_{count}" if count else name)
+    return tuple(names)
+
+
+class Dispatcher:
+    """Calls hooks, in list order.
+
+    Args:
+        hooks: Objects with the five methods of the protocol; they need not be hashable.
+        clock: Measures the hooks' own times where a hook ``wants_hook_stats``.
+
+    Raises:
+        TypeError: If one of ``hooks`` is not a hook.
+    """
+
+    def __init__(self, hooks: Iterable[Any], clock: Clock) -> None:
+        self.hooks = check_hooks(hooks)
+        self.names = hook_names(self.hooks)
+        self._clock = clock
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again which methods are overridden; done whenever a session was made."""
+        self._before = self._overridden("before_run")
+        self._after = self._overridden("after_run")
+        self._watchers = [hook for hook in self.hooks if hasattr(hook, "wants_hook_stats")]
+        self._no_results = [None] * len(self.hooks)
+
+    def _overridden(self, name: str) -> list[tuple[int, _Method]]:
+        methods = ((index, getattr(hook, name)) for index, hook in enumerate(self.hooks))
+        return [(index, m) for index, m in methods if not getattr(m, "does_nothing", False)]
+
+    def companions(self) -> dict[str, Any]:
+        """Return the hooks that have state of their own, by name."""
+        return {
+            name: hook
+            for name, hook in zip(self.names, self.hooks, strict=True)
+            if callable(getattr(hook, "state_dict", None))
+            and callable(getattr(hook, "load_state_dict", None))
+        }
+
+    def call(self, name: str, *args: Any) -> None:
+        """Call a method on each hook that overrides it; the first that raises ends it."""
+        for _, method in self._overridden(name):
+            method(*args)
+
+    def end(self, session: Any, failures: list[BaseException]) -> None:
+        """Call ``end`` on every hook, whatever the others do; add what is raised to ``failures``."""
+        for _, method in self._overridden("end"):
+            try:
+                method(session)
+            except Exception as exc:  # noqa: BLE001  # the later hooks are owed their end, too
+                failures.append(exc)
+
+    def run(
+        self,
+        session: Any,
+        fetches: Any,
+        feed_dict: Mapping[Any, Any] | None,
+        options: RunOptions | None,
+        run_metadata: RunMetadata | None,
+    ) -> tuple[Any, bool]:
+        """Call ``before_run`` on each hook, run all that is asked for at once, call ``after_run``.
+
+        Returns:
+            The caller's results, and whether any hook asked to stop.
+
+        Raises:
+            RuntimeError: If two hooks, or a hook and the caller, feed the same; nothing ran.
+            TypeError: If ``before_run`` returns something else than ``RunArgs`` or ``None``.
+        """
+        before, after = self._before, self._after
+        if not before and not after:
+            return session.run(fetches, feed_dict, options, run_metadata), False
+        if self._watchers and any(hook.wants_hook_stats for hook in self._watchers):
+            run_metadata = RunMetadata() if run_metadata is None else run_metadata
+            before, after = self._timed(run_metadata)
+        context = RunContext(RunArgs(fetches, feed_dict), session)
+        merged = [fetches]
+        owners = []
+        hook_feeds: dict[Any, Any] = {}
+        for index, method in before:
+            request = method(context)
+            if request is None:
+                continue
+            if not isinstance(request, RunArgs):
+                request = self._as_run_args(request, index)
+            wanted, feeds, more_options = request
+            if wanted is not None:
+                merged.append(wanted)
+                owners.append(index)
+            if feeds:
+                _check_feeds(hook_feeds, feeds, "Same tensor is fed by two hooks.")
+                hook_feeds.update(feeds)
+            if more_options is not None:
+                options = RunOptions() if options is None else options
+                options.merge(more_options)
+        if hook_feeds:
+            if feed_dict:
+                _check_feeds(
+                    feed_dict, hook_feeds, "Same tensor is fed by a SessionRunHook and user."
+                )
+                hook_feeds.update(feed_dict)
+            feed_dict = hook_feeds
+        if options is None:
+            options = RunOptions()
+        if run_metadata is None:
+            run_metadata = RunMetadata()
+        results = self._no_results
+        if owners:
+            outputs = session.run(merged, feed_dict, options, run_metadata)
+            result = outputs[0]
+            results = results.copy()
+            for index, output in zip(owners, outputs[1:], strict=True):
+                results[index] = output
+        else:
+            result = session.run(fetches, feed_dict, options, run_metadata)
+        for index, method in after:
+            method(context, RunValues(results[index], options, run_metadata))
+        for deferred in context._deferred:
+            deferred()
+        return result, context._stop_requested
+
+    def _as_run_args(self, request: Any, index: int) -> RunArgs:
+        try:
+            return RunArgs(request.fetches, request.feed_dict, request.options)
+        except AttributeError:
+            raise TypeError(
+                f"{self.names[index]}.before_run must return RunArgs or None, got {request!r}; "
+                f"write RunArgs(fetches)"
+            ) from None
+
+    def _timed(
+        self, metadata: RunMetadata
+    ) -> tuple[list[tuple[int, _Method]], list[tuple[int, _Method]]]:
+        """Return the methods, wrapped so that each call leaves its time in ``metadata``."""
+        stats: list[HookStats] = []
+        metadata.hook_stats = stats
+        origin = metadata.start = self._clock.monotonic()
+
+        def timed(index: int, name: str, method: _Method) -> _Method:
+            def call(*args: Any) -> Any:
+                begin = self._clock.monotonic()
+                try:
+                    return method(*args)
+                finally:
+                    duration = self._clock.monotonic() - begin
+                    start = (begin - origin) * 1e6
+                    stats.append(HookStats(self.names[index], name, start, duration * 1e6))
+
+            return call
+
+        return (
+            [(index, timed(index, "before_run", method)) for index, method in self._before],
+            [(index, timed(index, "after_run", method)) for index, method in self._after],
+        )
+
+
+def _check_feeds(one: Mapping[Any, Any], other: Mapping[Any, Any], message: str) -> None:
+    """Raise if two feed_dicts feed the same, by whatever spelling."""
+    names = {_feed_name(key): key for key in one}
+    conflicts = [key for key in other if _feed_name(key) in names]
+    if conflicts:
+        raise RuntimeError(f"{message} Conflict(s): {conflicts}")
+
+
+def _feed_name(key: Any) -> Any:
+    name = getattr(key, "name", key)
+    return name.removesuffix(":0") if isinstance(name, str) else name

@@ -1,0 +1,35 @@
+"""Helpers for messages: the nearest known name, and where the user's code stood."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+
+__all__ = ["caller_site", "nearest"]
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that helps who mistyped ``name``, with a space before it, or ``""``."""
+    import difflib  # only when a message is made
+
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f" Did you mean {' or '.join(repr(n) for n in close)}?"
+    if not names:
+        return ""
+    shown = ", ".join(repr(n) for n in names[:10]) + (", ..." if len(names) > 10 else "")
+    return f" Known names: {shown}."
+
+
+def caller_site() -> str:
+    """Return ``file:line`` of the innermost frame that is not runloop's own."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(
+        _PACKAGE
+    ):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

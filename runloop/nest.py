@@ -1,0 +1,137 @@
+"""Nested structures of fetches: lists, tuples, named tuples, mappings and dataclasses.
+
+Anything else is a leaf. Structure in equals structure out: :func:`packer` builds a result in the
+structure of the request, types included.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from operator import itemgetter
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, TypeAlias
+
+__all__ = ["Leaf", "Packer", "children", "key", "leaves", "packer", "rebuild"]
+
+Packer: TypeAlias = Callable[[Sequence[Any], Any], Any]
+
+
+class Leaf:
+    """Base of objects that are one leaf each and equal only to themselves."""
+
+
+def _field_names(structure: Any) -> list[str] | None:
+    """Return the names of a dataclass instance's fields, or ``None`` if it is not one."""
+    if not hasattr(type(structure), "__dataclass_fields__"):
+        return None
+    import dataclasses  # whoever passes an instance has imported it already
+
+    return [field.name for field in dataclasses.fields(structure)]
+
+
+def children(structure: Any) -> list[Any] | None:
+    """Return the members of a list, tuple, mapping or dataclass in order; ``None`` for a leaf."""
+    if isinstance(structure, (list, tuple)):
+        return list(structure)
+    if isinstance(structure, Mapping):
+        return list(structure.values())
+    if isinstance(structure, Leaf):
+        return None
+    names = _field_names(structure)
+    return None if names is None else [getattr(structure, name) for name in names]
+
+
+def leaves(structure: Any) -> list[Any]:
+    """Return all leaves, depth first, in order."""
+    found = children(structure)
+    if found is None:
+        return [structure]
+    return [leaf for child in found for leaf in leaves(child)]
+
+
+def rebuild(structure: Any, values: Sequence[Any]) -> Any:
+    """Return a structure of the same type and keys as ``structure`` with other members.
+
+    Args:
+        structure: A list, tuple, named tuple, mapping or dataclass instance (not changed).
+        values: As many members as :func:`children` gives.
+
+    Subclasses are kept: a ``defaultdict`` keeps its factory, a frozen dataclass stays frozen.
+    """
+    kind = type(structure)
+    if kind is list:
+        return list(values)
+    if kind is tuple:
+        return tuple(values)
+    if kind is dict:
+        return dict(zip(structure, values, strict=True))
+    if isinstance(structure, tuple):
+        make = getattr(kind, "_make", kind)  # a named tuple's constructor takes members one by one
+        return make(values)
+    if isinstance(structure, list):
+        result = copy.copy(structure)
+        result[:] = values
+        return result
+    if isinstance(structure, dict):
+        result = copy.copy(structure)
+        for name, value in zip(structure, values, strict=True):
+            result[name] = value
+        return result
+    if isinstance(structure, Mapping):
+        return kind(dict(zip(structure, values, strict=True)))  # type: ignore[call-arg]
+    result = copy.copy(structure)
+    for name, value in zip(_field_names(structure) or (), values, strict=True):
+        object.__setattr__(result, name, value)  # a frozen dataclass refuses the ordinary way
+    return result
+
+
+def key(structure: Any) -> Hashable:
+    """Return what tells this structure from others: equal keys mean equal shape, types and leaves.
+
+    Strings, functions and :class:`Leaf` objects stand for themselves; other leaves for their
+    ``id``, which holds as long as somebody keeps them.
+    """
+    kind = type(structure)
+    if kind is str or issubclass(kind, Leaf):
+        return structure  # type: ignore[no-any-return]
+    if kind is list or kind is tuple:
+        return (kind, *map(key, structure))
+    if kind is dict:
+        return (dict, tuple(structure), *map(key, structure.values()))
+    if kind is FunctionType or kind is MethodType or kind is BuiltinFunctionType:
+        return structure  # type: ignore[no-any-return]
+    members = children(structure)
+    if members is None:
+        return (kind, id(structure))
+    names = tuple(structure) if isinstance(structure, Mapping) else ()
+    return (kind, names, *map(key, members))
+
+
+def packer(structure: Any, slot: Callable[[Any], int]) -> Packer:
+    """Compile ``structure`` into a function that builds a result from a list of values.
+
+    Args:
+        structure: A nested structure.
+        slot: Called once for each leaf, in order; gives the leaf's place in the values.
+
+    Returns:
+        ``pack(values, structure)``. It is given the structure again, so that what is not
+        part of :func:`key` (a ``defaultdict``'s factory) is taken from the call, not from here.
+    """
+    members = children(structure)
+    if members is None:
+        place = slot(structure)
+        return lambda values, _: values[place]
+    if type(structure) is list and members and all(children(m) is None for m in members):
+        places = [slot(member) for member in members]
+        if len(places) == 1:
+            return lambda values, _: [values[places[0]]]
+        pick = itemgetter(*places)
+        return lambda values, _: list(pick(values))
+    packers = [packer(member, slot) for member in members]
+    if type(structure) is list:
+        return lambda values, now: [p(values, m) for p, m in zip(packers, now, strict=True)]
+    return lambda values, now: rebuild(
+        now, [p(values, m) for p, m in zip(packers, children(now) or (), strict=True)]
+    )

@@ -1,0 +1,233 @@
+"""What travels with one ``run()``: the request, the context, the values, options and metadata.
+
+A hook's ``before_run`` gets a :class:`RunContext` and may return :class:`RunArgs`; its
+``after_run`` gets the same context and :class:`RunValues`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+__all__ = [
+    "HookStats",
+    "OpStats",
+    "RunArgs",
+    "RunContext",
+    "RunMetadata",
+    "RunOptions",
+    "RunValues",
+]
+
+
+class RunOptions:
+    """Options of one run; where several are given, each number merges by maximum.
+
+    ``Session`` acts on ``trace_level``: from :attr:`FULL_TRACE` on the run records the start and
+    duration of every op in ``RunMetadata.step_stats``. The others are handed through to a
+    session that is not runloop's.
+
+    Args:
+        trace_level: ``NO_TRACE`` (0, the default) to ``FULL_TRACE`` (3).
+        timeout_in_ms: Milliseconds; 0 is none.
+        inter_op_thread_pool: Number of a thread pool.
+        output_partition_graphs: Truth value, merged by "or".
+        report_tensor_allocations_upon_oom: Truth value, merged by "or".
+
+    Raises:
+        TypeError: If a value is not a number, or an option is not one of these.
+
+    Follows ``tf.compat.v1.RunOptions`` of TensorFlow 2.21.
+    """
+
+    NO_TRACE: ClassVar[int] = 0
+    SOFTWARE_TRACE: ClassVar[int] = 1
+    HARDWARE_TRACE: ClassVar[int] = 2
+    FULL_TRACE: ClassVar[int] = 3
+
+    # The defaults live on the class, so that making one costs no more than an empty object.
+    trace_level: int = 0
+    timeout_in_ms: int = 0
+    inter_op_thread_pool: int = 0
+    output_partition_graphs: bool = False
+    report_tensor_allocations_upon_oom: bool = False
+
+    _FIELDS: ClassVar[tuple[str, ...]] = (
+        "trace_level",
+        "timeout_in_ms",
+        "inter_op_thread_pool",
+        "output_partition_graphs",
+        "report_tensor_allocations_upon_oom",
+    )
+
+    def __init__(self, **given: int) -> None:
+        for name, value in given.items():
+            if name not in self._FIELDS:
+                raise TypeError(
+                    f"RunOptions has no option {name!r}; there are {', '.join(self._FIELDS)}"
+                )
+            if not isinstance(value, int):
+                raise TypeError(f"RunOptions: {name} must be an int, got {value!r}")
+            setattr(self, name, value)
+
+    def merge(self, other: RunOptions) -> None:
+        """Take over what is greater in ``other``, option by option."""
+        for name in self._FIELDS:
+            setattr(self, name, max(getattr(self, name), getattr(other, name, 0)))
+
+    def copy(self) -> RunOptions:
+        """Return an equal, independent object."""
+        return RunOptions(**{name: getattr(self, name) for name in self._FIELDS})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RunOptions):
+            return NotImplemented
+        return all(getattr(self, n) == getattr(other, n) for n in self._FIELDS)
+
+    __hash__ = None  # type: ignore[assignment]  # mutable, compared by value
+
+    def __repr__(self) -> str:
+        shown = (f"{n}={getattr(self, n)}" for n in self._FIELDS if n in vars(self))
+        return f"RunOptions({', '.join(shown)})"
+
+
+class OpStats(NamedTuple):
+    """When one op ran.
+
+    Attributes:
+        name: The op's name.
+        start_us: Microseconds from the start of the run to its start.
+        duration_us: Microseconds that it took.
+        inputs: Names of the ops that it waited for.
+        output_bytes: Size of the arrays that it returned; 0 for what has no size.
+    """
+
+    name: str
+    start_us: float
+    duration_us: float
+    inputs: tuple[str, ...] = ()
+    output_bytes: int = 0
+
+
+class HookStats(NamedTuple):
+    """When one method of a hook ran, counted from the same moment as in :class:`OpStats`.
+
+    Attributes:
+        hook: The name that the session gives to the hook: its class's, numbered from the second.
+        method: ``"before_run"`` or ``"after_run"``.
+        start_us: Microseconds to its start.
+        duration_us: Microseconds that it took.
+    """
+
+    hook: str
+    method: str
+    start_us: float
+    duration_us: float
+
+
+class RunMetadata:
+    """What a run leaves behind beside its results.
+
+    Attributes:
+        step_stats: With ``RunOptions(trace_level=RunOptions.FULL_TRACE)``, one :class:`OpStats`
+            an op in the order in which they ran; else empty.
+        hook_stats: One :class:`HookStats` for each ``before_run`` and ``after_run``, where a
+            hook asked for it by ``wants_hook_stats``; else empty. It goes on growing until the
+            last ``after_run`` returned.
+        start: The moment on the session's monotonic clock from which both count; ``None`` where
+            nothing was recorded.
+
+    Follows ``tf.compat.v1.RunMetadata`` of TensorFlow 2.21 in its use, not in its fields.
+    """
+
+    __slots__ = ("hook_stats", "start", "step_stats")
+
+    step_stats: Sequence[OpStats]
+    hook_stats: Sequence[HookStats]
+    start: float | None
+
+    def __init__(self) -> None:
+        self.step_stats = ()
+        self.hook_stats = ()
+        self.start = None
+
+    def __repr__(self) -> str:
+        return f"RunMetadata(step_stats={self.step_stats!r}, hook_stats={self.hook_stats!r})"
+
+
+class RunArgs(NamedTuple):
+    """What a hook asks of the coming run.
+
+    Attributes:
+        fetches: Anything that ``Session.run`` accepts, in any nesting, or ``None`` for nothing.
+        feed_dict: ``{name, Variable or Op: value}``, or ``None``.
+        options: :class:`RunOptions`, or ``None``.
+
+    Follows ``tf.train.SessionRunArgs`` of TensorFlow 2.21.
+    """
+
+    fetches: Any
+    feed_dict: Mapping[Any, Any] | None = None
+    options: RunOptions | None = None
+
+
+class RunValues(NamedTuple):
+    """What a hook's ``after_run`` gets to see of the run.
+
+    Attributes:
+        results: What the hook's own fetches gave, in their structure; ``None`` if it asked for
+            nothing.
+        options: The options of the run, merged over the caller and all hooks.
+        run_metadata: The run's :class:`RunMetadata`.
+
+    Follows ``tf.train.SessionRunValues`` of TensorFlow 2.21.
+    """
+
+    results: Any
+    options: RunOptions
+    run_metadata: RunMetadata
+
+
+class RunContext:
+    """What a hook gets to see of the ``run()`` call that it rides on.
+
+    One context lives from the first ``before_run`` to the last ``after_run`` of one call.
+
+    Args:
+        original_args: :class:`RunArgs` of the caller's own request.
+        session: The session below the hooks. Its ``run`` calls no hook and may be used here.
+
+    Follows ``tf.train.SessionRunContext`` of TensorFlow 2.21.
+    """
+
+    def __init__(self, original_args: RunArgs, session: Any) -> None:
+        self._original_args = original_args
+        self._session = session
+        self._stop_requested = False
+        self._deferred: tuple[Callable[[], None], ...] = ()
+
+    @property
+    def original_args(self) -> RunArgs:
+        """The caller's ``(fetches, feed_dict, options)``, before the hooks' were added."""
+        return self._original_args
+
+    @property
+    def session(self) -> Any:
+        """The session that runs below the hooks."""
+        return self._session
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether any hook asked to stop during this call."""
+        return self._stop_requested
+
+    def request_stop(self) -> None:
+        """Ask that the loop stop: after this call ``should_stop()`` is ``True``."""
+        self._stop_requested = True
+
+    def defer(self, fn: Callable[[], None]) -> None:
+        """Have ``fn()`` called after the last hook's ``after_run`` of this call.
+
+        For what must see all hooks' state of this step, such as a checkpoint. Not in TensorFlow.
+        """
+        self._deferred += (fn,)

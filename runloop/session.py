@@ -1,0 +1,247 @@
+"""The session: runs fetches against a graph, and owns the values of its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from runloop import clock, nest
+from runloop.graph import Graph, get_default_graph
+from runloop.naming import nearest
+from runloop.plan import Plan
+from runloop.planner import make_plan
+from runloop.run import RunArgs, RunContext, RunMetadata, RunOptions, RunValues
+from runloop.store import Store
+
+__all__ = [
+    "RunArgs",
+    "RunContext",
+    "RunMetadata",
+    "RunOptions",
+    "RunValues",
+    "Session",
+    "SessionState",
+]
+
+_PLANS_PER_GENERATION = 128
+_CLOSED = -1
+
+
+class SessionState(NamedTuple):
+    """The live state of a session at one moment: objects, not copies.
+
+    Attributes:
+        variables: ``{name: array}`` in the order of the graph; ``global_step`` is an ``np.int64``.
+        attached: ``{name: object}``.
+        companions: ``{name: object}``, what rides along in checkpoints: hooks with state.
+    """
+
+    variables: dict[str, Any]
+    attached: dict[str, Any]
+    companions: dict[str, Any]
+
+
+class Session:
+    """Runs a graph, and owns the values of its variables.
+
+    Two sessions of one graph are independent. Threads may run one session together: each run
+    sees one moment, and commits at once.
+
+    Args:
+        target: For TensorFlow's signature; must be empty.
+        graph: The graph, the default graph if ``None``. It may still grow.
+        config: For TensorFlow's signature; ignored.
+
+    Raises:
+        TypeError: If ``target`` is not a string or ``graph`` not a :class:`Graph`.
+        ValueError: If ``target`` is not empty: runloop runs in its own process only.
+
+    Follows ``tf.compat.v1.Session`` of TensorFlow 2.21.
+    """
+
+    def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None) -> None:
+        if not isinstance(target, str):
+            raise TypeError(f"target must be a string, got {target!r}; write graph={target!r}")
+        if target:
+            raise ValueError(
+                f"target must be '': a session runs in its own process, got {target!r}"
+            )
+        if graph is None:
+            graph = get_default_graph()
+        if not isinstance(graph, Graph):
+            raise TypeError(f"graph must be a runloop.Graph, got {graph!r}")
+        self._graph = graph
+        self._store = Store()
+        self._clock = clock.current()
+        self._version = graph.version
+        self._plans: dict[Any, Plan] = {}
+        self._old_plans: dict[Any, Plan] = {}
+        self._companions: dict[str, Any] = {}
+        self._pending: dict[str, Any] = {}
+        self._store.grow(graph.variables)
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that it runs."""
+        return self._graph
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._version == _CLOSED
+
+    def run(
+        self,
+        fetches: Any,
+        feed_dict: Mapping[Any, Any] | None = None,
+        options: RunOptions | None = None,
+        run_metadata: RunMetadata | None = None,
+    ) -> Any:
+        """Evaluate ``fetches``, all together, each op at most once; then commit all updates.
+
+        Args:
+            fetches: A name, a ``Variable``, an ``Op``, a callable whose parameters are filled in
+                by name, or any nesting of these in lists, tuples, named tuples, dicts and
+                dataclasses.
+            feed_dict: ``{name, Variable or Op: value}``: overrides values for this run.
+            options: With ``trace_level=RunOptions.FULL_TRACE`` the times of the ops are recorded.
+            run_metadata: Where they are recorded.
+
+        Returns:
+            The values in the structure of ``fetches``. Variables are copies, of the value
+            before the run's updates. An op with ``updates=`` gives ``None``. 0-d arrays come out
+            as NumPy scalars.
+
+        Raises:
+            TypeError: If something can't be fetched (``None``, a number) or fed.
+            ValueError: If a name is not known, a parameter is provided by nothing, or a new
+                value does not fit its variable.
+            OutOfRangeError: If an input has come to its end.
+            RuntimeError: If the session is closed.
+
+        Whatever is raised, by an op too: no variable was changed.
+        """
+        if self._version != self._graph.version:
+            self._catch_up()
+        key = fetches if type(fetches) is str else nest.key(fetches)
+        if feed_dict:
+            if not isinstance(feed_dict, Mapping):
+                raise TypeError(f"feed_dict must be a mapping, got {feed_dict!r}")
+            key = (key, tuple(feed_dict))
+            feed_values = feed_dict.values()
+        else:
+            feed_values = ()  # type: ignore[assignment]
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plan(key, fetches, feed_dict)
+        if options is not None and options.trace_level >= RunOptions.FULL_TRACE:
+            if run_metadata is None:
+                run_metadata = RunMetadata()
+            return plan.execute(self._store, fetches, feed_values, (run_metadata, self._clock))
+        return plan.execute(self._store, fetches, feed_values, None)
+
+    def _plan(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> Plan:
+        plan = self._old_plans.pop(key, None)
+        if plan is None:
+            plan = make_plan(self._graph, fetches, tuple(feed_dict or ()))
+        # Two generations bound the cache at no cost for a hit: when the young one is full it
+        # becomes the old one, and what is used again comes back.
+        if len(self._plans) >= _PLANS_PER_GENERATION:
+            self._old_plans = self._plans
+            self._plans = {}
+        self._plans[key] = plan
+        return plan
+
+    def _catch_up(self) -> None:
+        """Take in what was added to the graph since the last run."""
+        self._check_open()
+        self._store.grow(self._graph.variables)
+        self._plans.clear()
+        self._old_plans.clear()
+        self._version = self._graph.version
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def state(self) -> SessionState:
+        """Return what a checkpoint holds: the live objects of one moment.
+
+        Raises:
+            RuntimeError: If the session is closed.
+        """
+        self._check_open()
+        self._store.grow(self._graph.variables)
+        with self._store.lock:
+            values = list(self._store.values)
+        names = (variable.name for variable in self._graph.variables)
+        return SessionState(
+            dict(zip(names, values, strict=True)),
+            dict(self._graph.attached),
+            dict(self._companions),
+        )
+
+    def assign(self, values: Mapping[str, Any]) -> None:
+        """Replace variables by name, all of them or, if one does not fit, none.
+
+        Args:
+            values: ``{name: array}`` of each variable's shape and dtype. The arrays are taken
+                over without a copy.
+
+        Raises:
+            ValueError: If a name is no variable's, or shape or dtype differ.
+            RuntimeError: If the session is closed.
+        """
+        self._check_open()
+        self._store.grow(self._graph.variables)
+        by_name = {variable.name: variable for variable in self._graph.variables}
+        for name in values:
+            if name not in by_name:
+                raise ValueError(f"there is no variable {name!r}.{nearest(name, by_name)}")
+        self._store.assign({by_name[n]: v for n, v in values.items()}, "the assigned value")
+
+    def add_companions(self, companions: Mapping[str, Any]) -> None:
+        """Let objects with ``state_dict()``/``load_state_dict()`` ride along in checkpoints.
+
+        What was restored under their names before they came is handed to them now.
+        """
+        self._companions.update(companions)
+        for name, companion in companions.items():
+            if name in self._pending:
+                companion.load_state_dict(self._pending.pop(name))
+
+    def finish_restore(self, companion_states: Mapping[str, Any]) -> None:
+        """Called last by a restore: inputs are iterated anew, companions get their states.
+
+        A state whose companion is not there yet is kept for :meth:`add_companions`.
+        """
+        self._store.forget_iterators()
+        for name, state in companion_states.items():
+            if name in self._companions:
+                self._companions[name].load_state_dict(state)
+            else:
+                self._pending[name] = state
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the values; a run after it is a ``RuntimeError``. Closing twice is fine."""
+        self._version = _CLOSED
+        self._plans.clear()
+        self._old_plans.clear()
+        self._store = Store()
+
+    def __enter__(self) -> Session:
+        self._check_open()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
