@@ -1,0 +1,97 @@
+"""A run's times as Chrome trace events, the format that Perfetto and chrome://tracing open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from runloop.run import OpStats, RunMetadata
+
+__all__ = ["chrome_trace"]
+
+_PID = 1
+_OPS, _HOOKS = 1, 2  # thread numbers: one row each
+
+
+def chrome_trace(
+    metadata: RunMetadata, step: int, *, show_dataflow: bool, show_memory: bool
+) -> dict[str, Any]:
+    """Return the JSON document for one run.
+
+    Args:
+        metadata: Of the run; times are shifted so that the earliest span begins at 0.
+        step: The global step after the run, shown as the process's name.
+        show_dataflow: Whether arrows lead from each op to the ops that read its results.
+        show_memory: Whether a counter shows the bytes of results that some op has yet to read.
+    """
+    ops, hooks = metadata.step_stats, metadata.hook_stats
+    starts = [op.start_us for op in ops] + [hook.start_us for hook in hooks]
+    start = min(starts, default=0.0)
+    events = [
+        _event("M", 0, "process_name", 0, args={"name": f"step {step}"}),
+        _event("M", _OPS, "thread_name", 0, args={"name": "ops"}),
+        _event("M", _HOOKS, "thread_name", 0, args={"name": "hooks"}),
+    ]
+    events += [
+        _event(
+            "X",
+            _OPS,
+            op.name,
+            op.start_us - start,
+            cat="op",
+            dur=op.duration_us,
+            args={"inputs": list(op.inputs), "output_bytes": op.output_bytes},
+        )
+        for op in ops
+    ]
+    events += [
+        _event(
+            "X",
+            _HOOKS,
+            f"{hook.hook}.{hook.method}",
+            hook.start_us - start,
+            cat="hook",
+            dur=hook.duration_us,
+        )
+        for hook in hooks
+    ]
+    if show_dataflow:
+        events.extend(_arrows(list(ops), start))
+    if show_memory:
+        events.extend(_memory(list(ops), start))
+    return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"global_step": step}}
+
+
+def _event(phase: str, thread: int, name: str, at: float, **more: Any) -> dict[str, Any]:
+    return {"ph": phase, "pid": _PID, "tid": thread, "name": name, "ts": at, **more}
+
+
+def _arrows(ops: list[OpStats], start: float) -> Iterator[dict[str, Any]]:
+    ran = {op.name: op for op in ops}
+    number = 0
+    for reader in ops:
+        for name in reader.inputs:
+            source = ran.get(name)
+            if source is None:  # fed, so it did not run
+                continue
+            number += 1
+            flow = {"cat": "dataflow", "id": number}
+            # Both ends in the middle of their spans: a viewer ties an arrow to the span around it.
+            middle = source.start_us - start + source.duration_us / 2
+            yield _event("s", _OPS, name, middle, **flow)
+            middle = reader.start_us - start + reader.duration_us / 2
+            yield _event("f", _OPS, name, middle, bp="e", **flow)
+
+
+def _memory(ops: list[OpStats], start: float) -> Iterator[dict[str, Any]]:
+    last_reader = {name: reader for reader in ops for name in reader.inputs}
+    changes: list[tuple[float, int]] = []
+    for op in ops:
+        changes.append((op.start_us + op.duration_us, op.output_bytes))
+        reader = last_reader.get(op.name)
+        if reader is not None:
+            changes.append((reader.start_us + reader.duration_us, -op.output_bytes))
+    total = 0
+    for at, change in sorted(changes, key=lambda item: item[0]):
+        total += change
+        yield _event("C", _OPS, "bytes of results", at - start, args={"bytes": total})

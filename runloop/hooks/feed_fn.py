@@ -1,0 +1,29 @@
+"""Feed every run from a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from runloop.hooks.base import SessionRunHook
+from runloop.run import RunArgs, RunContext
+
+__all__ = ["FeedFnHook"]
+
+
+class FeedFnHook(SessionRunHook):
+    """Adds what a function returns to the feeds of each run.
+
+    Args:
+        feed_fn: A function without parameters that returns ``{name, Variable or Op: value}``,
+            or ``None`` for no feed. Kept as the attribute ``feed_fn``.
+
+    Follows ``tf.train.FeedFnHook`` of TensorFlow 2.21.
+    """
+
+    def __init__(self, feed_fn: Callable[[], Mapping[Any, Any] | None]) -> None:
+        self.feed_fn = feed_fn
+
+    def before_run(self, run_context: RunContext) -> RunArgs | None:
+        """Call the function."""
+        return RunArgs(fetches=None, feed_dict=self.feed_fn())

@@ -1,0 +1,59 @@
+"""Fetch something when the session ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from runloop.errors import OutOfRangeError
+from runloop.hooks.base import SessionRunHook
+
+__all__ = ["FinalOpsHook"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class FinalOpsHook(SessionRunHook):
+    """Runs fetches in ``end`` and keeps what they gave.
+
+    Args:
+        final_ops: The fetches, in any structure; ``None`` runs nothing.
+        final_ops_feed_dict: Feeds for that run.
+
+    Follows ``tf.train.FinalOpsHook`` of TensorFlow 2.21.
+    """
+
+    def __init__(
+        self, final_ops: Any, final_ops_feed_dict: Mapping[Any, Any] | None = None
+    ) -> None:
+        self._final_ops = final_ops
+        self._final_ops_feed_dict = final_ops_feed_dict
+        self._final_ops_values: Any = None
+
+    @property
+    def final_ops_values(self) -> Any:
+        """What the fetches gave, in their structure; ``None`` until the session has ended."""
+        return self._final_ops_values
+
+    def end(self, session: Any) -> None:
+        """Run the fetches.
+
+        Raises:
+            OutOfRangeError, StopIteration: If they need data and there is none left; logged with
+                what to do about it.
+        """
+        if self._final_ops is None:
+            return
+        try:
+            self._final_ops_values = session.run(
+                self._final_ops, feed_dict=self._final_ops_feed_dict
+            )
+        except (OutOfRangeError, StopIteration) as exc:
+            _LOG.warning(
+                "FinalOpsHook: %r ran out of data (%r). What is fetched at the end must not need "
+                "another batch: let it read variables and attached state only",
+                self._final_ops,
+                exc,
+            )
+            raise

@@ -1,0 +1,119 @@
+"""Log values now and then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from runloop.hooks.base import SessionRunHook
+from runloop.run import RunArgs, RunContext, RunValues
+from runloop.timers import NeverTriggerTimer, SecondOrStepTimer
+
+__all__ = ["LoggingTensorHook"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class LoggingTensorHook(SessionRunHook):
+    """Logs values every N runs, every N seconds, or at the end.
+
+        loss = 0.5, step = 100 (1.234 sec)
+
+    The lines go to the logger ``runloop.hooks.logging_tensor`` at level ``INFO``; a program sees
+    them after ``logging.basicConfig(level=logging.INFO)``. The seconds are those since the line
+    before; the first line has none. Runs are counted from 0 in ``begin``, and the first run is
+    logged; the count is not kept over a restart. Values are those of the run that is logged, so
+    that the global step among them is the one before that run.
+
+    Args:
+        tensors: ``{tag: fetch}``, logged in the order of the sorted tags; or an iterable of
+            fetches that are their own tags, logged in their order.
+        every_n_iter: Log every N runs of this session.
+        every_n_secs: Log every N seconds. Exactly one of the two, unless ``at_end``.
+        at_end: Log in ``end`` as well, with a run of its own: don't fetch what changes something.
+        formatter: A function that makes the line from ``{tag: value}``.
+
+    Raises:
+        ValueError: If ``every_n_iter`` and ``every_n_secs`` are both given, or none of them and
+            not ``at_end``, or ``every_n_iter`` is less than 1.
+
+    Extension points for subclasses: ``_timer``, ``_iter_count`` (runs so far),
+    ``_should_trigger`` (whether the present run is logged), ``_current_tensors`` (what is
+    fetched, made in ``begin``), ``_tag_order``, ``_formatter``, ``_log_tensors(values)``.
+
+    Follows ``tf.train.LoggingTensorHook`` of TensorFlow 2.21.
+    """
+
+    _timer: SecondOrStepTimer | NeverTriggerTimer
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Any] | Iterable[Any],
+        every_n_iter: int | None = None,
+        every_n_secs: float | None = None,
+        at_end: bool = False,
+        formatter: Callable[[dict[Any, Any]], str] | None = None,
+    ) -> None:
+        only_at_end = at_end and every_n_iter is None and every_n_secs is None
+        if not only_at_end and (every_n_iter is None) == (every_n_secs is None):
+            raise ValueError(
+                "either at_end and/or exactly one of every_n_iter and every_n_secs must be "
+                "provided."
+            )
+        if every_n_iter is not None and every_n_iter <= 0:
+            raise ValueError(f"invalid every_n_iter={every_n_iter}.")
+        if isinstance(tensors, Mapping):
+            self._tensors = dict(tensors)
+            self._tag_order: list[Any] = sorted(tensors)
+        else:
+            self._tag_order = list(tensors)
+            self._tensors = {item: item for item in self._tag_order}
+        self._formatter = formatter
+        self._timer = (
+            NeverTriggerTimer()
+            if only_at_end
+            else SecondOrStepTimer(every_secs=every_n_secs, every_steps=every_n_iter)
+        )
+        self._log_at_end = at_end
+
+    def begin(self) -> None:
+        """Start to count anew."""
+        self._timer.reset()
+        self._iter_count = 0
+        self._current_tensors = dict(self._tensors)
+
+    def before_run(self, run_context: RunContext) -> RunArgs | None:
+        """Ask for the values, if this run is to be logged."""
+        self._should_trigger = self._timer.should_trigger_for_step(self._iter_count)
+        return RunArgs(self._current_tensors) if self._should_trigger else None
+
+    def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
+        """Log them."""
+        if self._should_trigger:
+            self._log_tensors(run_values.results)
+        self._iter_count += 1
+
+    def end(self, session: Any) -> None:
+        """Fetch and log once more, if ``at_end``."""
+        if self._log_at_end:
+            self._log_tensors(session.run(self._current_tensors))
+
+    def _log_tensors(self, tensor_values: dict[Any, Any]) -> None:
+        """Log ``{tag: value}`` and note the time. An extension point."""
+        elapsed_secs, _ = self._timer.update_last_triggered_step(self._iter_count)
+        with np.printoptions(suppress=True):
+            if self._formatter is not None:
+                _LOG.info("%s", self._formatter(tensor_values))
+                return
+            line = ", ".join(
+                # A fetch that is its own tag is shown by its name.
+                f"{getattr(tag, 'name', tag)} = {tensor_values[tag]}"
+                for tag in self._tag_order
+            )
+        if elapsed_secs is None:
+            _LOG.info("%s", line)
+        else:
+            _LOG.info("%s (%.3f sec)", line, elapsed_secs)

@@ -1,0 +1,55 @@
+"""The protocol of summary writers, and which one is made where none was given."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol, runtime_checkable
+
+__all__ = ["SummaryWriter", "default_writer", "scalar"]
+
+
+@runtime_checkable
+class SummaryWriter(Protocol):
+    """What hooks ask of a writer; ``torch.utils.tensorboard`` and tensorboardX fit it as they are.
+
+    Arguments are given by position, since those two name them differently.
+    """
+
+    def add_scalar(self, tag: str, value: Any, step: int, /) -> Any:
+        """Note that ``tag`` had the scalar ``value`` at ``step``."""
+
+    def flush(self) -> Any:
+        """See to it that everything noted so far can be read by others."""
+
+    def close(self) -> Any:
+        """Flush, and let go of files."""
+
+
+def default_writer(logdir: str | os.PathLike[str]) -> SummaryWriter:
+    """Return the writer that hooks make for ``output_dir=``: JSON Lines, no dependency."""
+    from runloop.summary.json_lines import JsonLinesWriter  # it imports this module
+
+    return JsonLinesWriter(logdir)
+
+
+def scalar(name: str, value: Any) -> float:
+    """Return ``value`` as a Python ``int`` or ``float``.
+
+    Args:
+        name: What the error calls it.
+        value: A number, or an array of any library with exactly one element.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    number = value
+    if not isinstance(number, (int, float)):
+        try:
+            # Arrays of every library have item(); it refuses more than one element.
+            number = value.item() if hasattr(value, "item") else value
+            number = number if isinstance(number, int) else float(number)
+        except (TypeError, ValueError, RuntimeError) as exc:
+            shape = getattr(value, "shape", None)
+            shown = f"an array of shape {tuple(shape)}" if shape else repr(value)
+            raise TypeError(f"{name} must be a scalar, got {shown}") from exc
+    return int(number) if isinstance(number, int) else float(number)
