@@ -93,7 +93,7 @@ class Coordinator:
         """Hand whatever the ``with`` block raises to :meth:`request_stop`; the body of a thread."""
         try:
             yield
-        except BaseException as exc:  # noqa: BLE001  # handed over whole, raised again by join()
+        except BaseException as exc:  # handed over whole, raised again by join()
             self.request_stop(exc)
 
     def wait_for_stop(self, timeout: float | None = None) -> bool:
@@ -195,7 +195,7 @@ def _drain(callbacks: list[Callable[[], Any]]) -> list[BaseException]:
     while callbacks:
         try:
             callbacks.pop()()
-        except BaseException as exc:  # noqa: BLE001  # the caller raises it when all have run
+        except BaseException as exc:  # the caller raises it when all have run
             failures.append(exc)
     return failures
 

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from runloop import clock
-from runloop.checkpoint import restore_newest
+from runloop.checkpoint import Saver, restore_newest
 from runloop.graph import Graph, get_default_graph
 from runloop.scaffold import Scaffold
 from runloop.session import Session
@@ -97,8 +97,7 @@ class ChiefSessionCreator(SessionCreator):
         return session
 
     def _restore(self, session: Session) -> bool:
-        saver = self._scaffold.saver
-        assert saver is not None  # finalize() has seen to it
+        saver = self._scaffold.saver or Saver()
         if self._checkpoint_file:
             saver.restore(session, self._checkpoint_file)
             return True

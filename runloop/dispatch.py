@@ -108,7 +108,7 @@ class Dispatcher:
         for _, method in self._overridden("end"):
             try:
                 method(session)
-            except Exception as exc:  # noqa: BLE001  # the later hooks are owed their end, too
+            except Exception as exc:  # the later hooks are owed their end, too
                 failures.append(exc)
 
     def run(
@@ -176,9 +176,9 @@ class Dispatcher:
             result = session.run(fetches, feed_dict, options, run_metadata)
         for index, method in after:
             method(context, RunValues(results[index], options, run_metadata))
-        for deferred in context._deferred:
+        for deferred in context.deferred:
             deferred()
-        return result, context._stop_requested
+        return result, context.stop_requested
 
     def _as_run_args(self, request: Any, index: int) -> RunArgs:
         try:

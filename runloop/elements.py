@@ -22,7 +22,7 @@ __all__ = [
     "parameters",
 ]
 
-REQUIRED: Any = type("_Required", (), {"__repr__": lambda self: "REQUIRED"})()
+REQUIRED: Any = object()
 """The default of a parameter that has none."""
 
 
@@ -139,18 +139,38 @@ class Op(Leaf):
         """Whether it updates variables or trains, and so runs after ops that do neither."""
         return self.updates is not None or self.increment is not None
 
+    @property
+    def update_names(self) -> tuple[str, ...]:
+        """``updates`` as a tuple in any case."""
+        return _as_tuple(self.updates)
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """``outputs`` or ``updates``, whichever there is, as a tuple in any case."""
+        return _as_tuple(self.outputs if self.updates is None else self.updates)
+
+    @property
+    def many(self) -> bool:
+        """Whether its result is a tuple whose members have names."""
+        return isinstance(self.outputs, tuple) or isinstance(self.updates, tuple)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself."""
         return self.fn(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Op {self.name!r}>"
 
 
+def _as_tuple(names: tuple[str, ...] | str | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names or ()
+
+
 class Output(NamedTuple):
-    """One named member of an op's result, or with ``index=None`` the whole of it."""
+    """One named member of an op's result, or with ``member=None`` the whole of it."""
 
     op: Op
-    index: int | None
+    member: int | None
 
 
 class Input:
@@ -167,10 +187,10 @@ class Input:
 
 
 class InputValue(NamedTuple):
-    """One name of an input: the member ``index`` of what a pull gives."""
+    """One name of an input: one member of what a pull gives."""
 
     source: Input
-    index: int
+    member: int
 
 
 class Attached(NamedTuple):

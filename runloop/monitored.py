@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from runloop import clock
 from runloop.creators import ChiefSessionCreator
@@ -64,7 +64,6 @@ class StepContext:
 class _MonitoredSession:
     """What both kinds of monitored session share; they differ in ``_recovers`` alone."""
 
-    StepContext: ClassVar[type[StepContext]] = StepContext
     _recovers: ClassVar[bool]
 
     def __init__(
@@ -270,7 +269,7 @@ class _MonitoredSession:
                 try:
                     with self._graph.as_default():
                         self._hooks.end(life.session, failures)
-                except BaseException as exc:  # noqa: BLE001  # an interrupt: close all the same
+                except BaseException as exc:  # an interrupt: close all the same
                     failures.append(exc)
             closing = life.close(error or (failures[0] if failures else None))
             failures += _without_preemption(closing) if self._recovers else closing
@@ -282,7 +281,7 @@ class _MonitoredSession:
         if self._reopen:
             self._graph.reopen()
 
-    def __enter__(self: _Self) -> _Self:
+    def __enter__(self) -> Self:
         self._default_graph.enter_context(self._graph.as_default())
         return self
 
@@ -297,9 +296,6 @@ class _MonitoredSession:
             if not self._closed or exc is None:
                 self._close(None if normal else exc)
         return exc is not None and normal
-
-
-_Self = TypeVar("_Self", bound=_MonitoredSession)
 
 
 def _without_preemption(failures: list[BaseException]) -> list[BaseException]:
@@ -338,6 +334,7 @@ class MonitoredSession(_MonitoredSession):
     the graph open.
     """
 
+    StepContext = StepContext
     _recovers = True
 
     def __init__(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 
 __all__ = ["caller_site", "nearest"]
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE = __name__.partition(".")[0]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -27,9 +26,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def caller_site() -> str:
     """Return ``file:line`` of the innermost frame that is not runloop's own."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(
-        _PACKAGE
+    frame = sys._getframe(1)  # noqa: SLF001  # inspect.currentframe() is the same, after a slow import
+    while (
+        frame.f_back is not None
+        and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE
     ):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -7,7 +7,7 @@ structure of the request, types included.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeAlias
@@ -70,7 +70,7 @@ def rebuild(structure: Any, values: Sequence[Any]) -> Any:
         make = getattr(kind, "_make", kind)  # a named tuple's constructor takes members one by one
         return make(values)
     if isinstance(structure, list):
-        result = copy.copy(structure)
+        result: Any = copy.copy(structure)
         result[:] = values
         return result
     if isinstance(structure, dict):
@@ -79,28 +79,29 @@ def rebuild(structure: Any, values: Sequence[Any]) -> Any:
             result[name] = value
         return result
     if isinstance(structure, Mapping):
-        return kind(dict(zip(structure, values, strict=True)))  # type: ignore[call-arg]
+        make = kind
+        return make(dict(zip(structure, values, strict=True)))
     result = copy.copy(structure)
     for name, value in zip(_field_names(structure) or (), values, strict=True):
         object.__setattr__(result, name, value)  # a frozen dataclass refuses the ordinary way
     return result
 
 
-def key(structure: Any) -> Hashable:
-    """Return what tells this structure from others: equal keys mean equal shape, types and leaves.
+def key(structure: Any) -> Any:
+    """Return a hashable that tells this structure from others: equal keys mean equal shape, types and leaves.
 
     Strings, functions and :class:`Leaf` objects stand for themselves; other leaves for their
     ``id``, which holds as long as somebody keeps them.
     """
     kind = type(structure)
     if kind is str or issubclass(kind, Leaf):
-        return structure  # type: ignore[no-any-return]
+        return structure
     if kind is list or kind is tuple:
         return (kind, *map(key, structure))
     if kind is dict:
         return (dict, tuple(structure), *map(key, structure.values()))
     if kind is FunctionType or kind is MethodType or kind is BuiltinFunctionType:
-        return structure  # type: ignore[no-any-return]
+        return structure
     members = children(structure)
     if members is None:
         return (kind, id(structure))

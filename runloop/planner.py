@@ -11,7 +11,7 @@ from runloop.elements import REQUIRED, Attached, Element, Input, InputValue, Op,
 from runloop.graph import GLOBAL_STEP, Graph
 from runloop.naming import nearest
 from runloop.plan import Commit, Leaf, Plan, Step, getter
-from runloop.references import check_cycles, check_references, update_names
+from runloop.references import check_cycles, check_references
 
 __all__ = ["check_fetches", "make_plan"]
 
@@ -47,6 +47,7 @@ class _Planner:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.elements = graph.elements
+        self.variables = {variable.name: variable for variable in graph.variables}
         self.bare: dict[Any, Op] = {}
         self.fed: dict[str, int] = {}  # name -> place in the feed_dict
         self.slots: dict[Any, int] = {}
@@ -64,7 +65,7 @@ class _Planner:
         if isinstance(fetch, str):
             return self.find_name(fetch)
         if hasattr(fetch, "_as_graph_element"):
-            return self.find(fetch._as_graph_element())
+            return self.find(fetch._as_graph_element())  # noqa: SLF001  # the protocol's name
         if callable(fetch):
             key = nest.key(fetch)
             if key not in self.bare:
@@ -95,11 +96,10 @@ class _Planner:
         parameters = {p.name for op in (*self.graph.ops, *ops) for p in op.parameters}
         for place, key in enumerate(feeds):
             while hasattr(key, "_as_graph_element"):
-                key = key._as_graph_element()  # noqa: PLW2901
+                key = key._as_graph_element()  # noqa: PLW2901, SLF001  # as for fetches
             if isinstance(key, (Variable, Op)):
-                found = self.find(key)
-                assert isinstance(found, (Variable, Op))
-                name = found.name
+                self.find(key)  # is it this graph's?
+                name = key.name
             elif isinstance(key, str):
                 known = parameters | set(self.elements)
                 name = key if key in known else _plain(key)
@@ -189,14 +189,13 @@ class _Planner:
             return self.slots[element]
         if isinstance(element, Output):
             whole = self.element_slot(element.op)
-            return whole if element.index is None else self.members(element.op) + element.index
+            return whole if element.member is None else self.members(element.op) + element.member
         if isinstance(element, InputValue):
-            return self.pull(element.source) + element.index
+            return self.pull(element.source) + element.member
         return self.slot_of(("attached", element.name), lambda: self.new_slots(element.obj))
 
     def members(self, op: Op) -> int:
-        names = op.outputs if op.updates is None else op.updates
-        assert isinstance(names, tuple)
+        names = op.member_names
         return self.slot_of(("members", op), lambda: self.new_slots(*[None] * len(names)))
 
     def pull(self, source: Input) -> int:
@@ -237,7 +236,7 @@ class _Planner:
         return Plan(
             read=getter([variable.index for variable in self.reads]),
             blank=self.blank,
-            feeds=tuple((self.slots["feed", n], self._fed_variable(n)) for n in self.fed),
+            feeds=tuple((self.slots["feed", n], self.variables.get(n)) for n in self.fed),
             fed_members=tuple(self._fed_members()),
             leaves=tuple(found),
             copies=tuple(copies),
@@ -268,9 +267,7 @@ class _Planner:
         return None
 
     def _output_name(self, output: Output) -> str:
-        names = output.op.outputs
-        assert names is not None
-        return names if output.index is None or isinstance(names, str) else names[output.index]
+        return output.op.member_names[output.member or 0]
 
     def _read_variables(self, order: list[Op], targets: list[Element | Leaf | str]) -> None:
         names = (p.name for op in order for p in op.parameters)
@@ -286,27 +283,27 @@ class _Planner:
 
     def _step(self, op: Op) -> Step:
         slots = [self.argument(op, p.name, p.default) for p in op.parameters]
-        names = op.outputs if op.updates is None else op.updates
         members = None
-        if isinstance(names, tuple):
+        if op.many:
             start = self.members(op)
-            members = slice(start, start + len(names))
+            members = slice(start, start + len(op.member_names))
         return Step(_caller(op), getter(slots), self.slots[op], members, op)
 
     def _commits(self, order: list[Op]) -> Iterator[Commit]:
-        by: dict[str, Op] = {GLOBAL_STEP: op for op in order if op.increment is not None}
+        by: dict[str, Op] = {}
         for op in order:
-            for index, name in enumerate(update_names(op)):
+            if op.increment is not None:
+                by[GLOBAL_STEP] = op
+        for op in order:
+            for index, name in enumerate(op.update_names):
                 if name in by:
                     raise ValueError(
                         f"ops {by[name].name!r} and {op.name!r} both update {name!r} in one run: "
                         f"fetch one of them, or make one op of both"
                     )
                 by[name] = op
-                variable = self.elements[name]
-                assert isinstance(variable, Variable)
-                whole = isinstance(op.updates, str)
-                slot = self.slots[op] if whole else self.members(op) + index
+                slot = self.members(op) + index if op.many else self.slots[op]
+                variable = self.variables[name]
                 yield Commit(variable, slot, f"the update by op {op.name!r}")
 
     def _target_slot(
@@ -328,28 +325,20 @@ class _Planner:
             return copies[-1][0]
         if isinstance(target, Output) and self._output_name(target) in self.fed:
             return self.slots["feed", self._output_name(target)]
-        if isinstance(target, InputValue) and target.source.names[target.index] in self.fed:
-            return self.slots["feed", target.source.names[target.index]]
+        if isinstance(target, InputValue) and target.source.names[target.member] in self.fed:
+            return self.slots["feed", target.source.names[target.member]]
         if isinstance(target, Op) and target.updates is not None and target.name not in self.fed:
             return self.slot_of("none", lambda: self.new_slots(None))
         if isinstance(target, Op) and target.graph is None:
             return self.slots[target]
         return self.element_slot(target)
 
-    def _fed_variable(self, name: str) -> Variable | None:
-        found = self.elements.get(name)
-        return found if isinstance(found, Variable) else None
-
     def _fed_members(self) -> Iterator[tuple[int, slice, Op]]:
         for name in self.fed:
             op = self.elements.get(name)
-            if (
-                isinstance(op, Op)
-                and isinstance(op.outputs, tuple)
-                and ("members", op) in self.slots
-            ):
+            if isinstance(op, Op) and ("members", op) in self.slots:
                 start = self.members(op)
-                yield self.slots["feed", name], slice(start, start + len(op.outputs)), op
+                yield self.slots["feed", name], slice(start, start + len(op.member_names)), op
 
 
 def _plain(name: str) -> str:

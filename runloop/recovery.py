@@ -58,12 +58,12 @@ class Life:
             coord.join(
                 stop_grace_period_secs=coord.stop_grace_period_secs, ignore_live_threads=True
             )
-        except BaseException as exc:  # noqa: BLE001  # returned to the caller, who raises it
+        except BaseException as exc:  # returned to the caller, who raises it
             failures.append(exc)
         failures += coord.run_callbacks()
         try:
             self.session.close()
-        except BaseException as exc:  # noqa: BLE001  # returned to the caller, who raises it
+        except BaseException as exc:  # returned to the caller, who raises it
             failures.append(exc)
         coord.closing_error = error or (failures[0] if failures else None)
         return failures + coord.run_after_close()

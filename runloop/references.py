@@ -7,12 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from runloop.elements import Element, Op, Output, Variable
 from runloop.naming import nearest
 
-__all__ = ["check_cycles", "check_references", "update_names"]
-
-
-def update_names(op: Op) -> tuple[str, ...]:
-    """Return the names of the variables that ``op`` updates, as a tuple in any case."""
-    return (op.updates,) if isinstance(op.updates, str) else op.updates or ()
+__all__ = ["check_cycles", "check_references"]
 
 
 def check_references(elements: Mapping[str, Element], ops: Iterable[Op]) -> None:
@@ -23,7 +18,7 @@ def check_references(elements: Mapping[str, Element], ops: Iterable[Op]) -> None
             cycle as a path.
     """
     for op in ops:
-        for name in update_names(op):
+        for name in op.update_names:
             if not isinstance(elements.get(name), Variable):
                 known = [n for n, e in elements.items() if isinstance(e, Variable)]
                 raise ValueError(

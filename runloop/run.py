@@ -225,6 +225,11 @@ class RunContext:
         """Ask that the loop stop: after this call ``should_stop()`` is ``True``."""
         self._stop_requested = True
 
+    @property
+    def deferred(self) -> tuple[Callable[[], None], ...]:
+        """What :meth:`defer` collected during this call."""
+        return self._deferred
+
     def defer(self, fn: Callable[[], None]) -> None:
         """Have ``fn()`` called after the last hook's ``after_run`` of this call.
 

@@ -63,12 +63,14 @@ class Scaffold:
             return getattr(other, name) if given is None and other is not None else given
 
         self._init_op = own(init_op, "_init_op")
-        self._init_feed_dict = own(init_feed_dict, "_init_feed_dict")
+        self._init_feed_dict: Mapping[Any, Any] | None = own(init_feed_dict, "_init_feed_dict")
         self._user_init_fn = own(init_fn, "_user_init_fn")
         self._ready_op = own(ready_op, "_ready_op")
         self._ready_for_local_init_op = own(ready_for_local_init_op, "_ready_for_local_init_op")
         self._local_init_op = own(local_init_op, "_local_init_op")
-        self._local_init_feed_dict = own(local_init_feed_dict, "_local_init_feed_dict")
+        self._local_init_feed_dict: Mapping[Any, Any] | None = own(
+            local_init_feed_dict, "_local_init_feed_dict"
+        )
         self._summary_op = own(summary_op, "_summary_op")
         self._saver: Saver | None = own(saver, "_saver")
 

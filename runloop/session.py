@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from runloop import clock, nest
 from runloop.graph import Graph, get_default_graph
@@ -234,7 +234,7 @@ class Session:
         self._old_plans.clear()
         self._store = Store()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         self._check_open()
         return self
 

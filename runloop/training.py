@@ -42,7 +42,7 @@ def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
     max_wait_secs: float = 7200,
     save_checkpoint_steps: int | None = USE_DEFAULT,
     summary_dir: str | None = None,
-    save_graph_def: bool = True,
+    save_graph_def: bool = True,  # noqa: ARG001  # TensorFlow's signature
     *,
     graph: Graph | None = None,
     summary_writer: SummaryWriter | None = None,
@@ -96,7 +96,7 @@ def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
     every: list[Any] = list(chief_only_hooks or ())
     summary_dir = summary_dir or checkpoint_dir
     if summary_dir or summary_writer is not None:
-        output = {"output_dir": summary_dir, "summary_writer": summary_writer}
+        output: dict[str, Any] = {"output_dir": summary_dir, "summary_writer": summary_writer}
         if log_step_count_steps and log_step_count_steps > 0:
             every.append(StepCounterHook(log_step_count_steps, **output))
         if summary_steps or summary_secs:
