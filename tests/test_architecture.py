@@ -26,19 +26,22 @@ ROOT = Path(runloop.__file__).parent
 # own `__init__`: the face of the core, which the faces of the seventh floor may look at.
 LANDINGS = (
     # Floor 0: the ground.
-    ("errors", "clock", "types", "naming"),
+    ("errors", "clock", "naming", "dtypes"),
     ("nest", "arrays"),
-    # Floor 1: what is run, threads, when to fire, where scalars go.
+    # Floor 1: what is run, threads, when to fire, where scalars go, state as tensors and JSON.
     ("run", "timers", "coordinator", "data", "summary", "state"),
-    ("elements",),
-    ("references", "store"),
+    ("elements", "unpack"),
+    ("references",),
     ("graph",),
+    ("store",),
     # Floor 2: the kept plan of a run and the one function that calls hooks, then the session.
     ("plan", "dispatch"),
+    ("planner",),
     ("session",),
-    # Floor 3: tensors to bytes and back, then what puts a session together.
+    # Floor 3: tensors to bytes and back, then what makes a session and puts it together.
     ("checkpoint",),
     ("scaffold",),
+    ("creators",),
     # Floor 4: the hook protocol's base class, then the families.
     ("hooks.base",),
     ("hooks",),
@@ -57,7 +60,7 @@ LANDINGS = (
 
 # What `pip install` brings without extras; everything else is imported where it is used.
 REQUIRED = {"numpy", "safetensors"}
-OPTIONAL = {"ml_dtypes", "tensorboardX", "tqdm"}
+OPTIONAL = {"ml_dtypes", "torch", "tensorboardX", "tqdm"}
 # The testing kit is for test environments, and is imported by nothing else in the package.
 OPTIONAL_FOR_TESTING = {"hypothesis", "pytest"}
 
@@ -183,7 +186,7 @@ def violations(root, landings, package=PACKAGE):
     cycle = find_cycle(edges)
     if cycle:
         problems.append("cycle: " + " -> ".join(cycle))
-    return problems
+    return list(dict.fromkeys(problems))  # one statement may bring in several names
 
 
 def test_modules_import_only_from_landings_below_their_own():
