@@ -18,6 +18,8 @@ HOOK_METHODS = ("begin", "after_create_session", "before_run", "after_run", "end
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Method = Callable[..., Any]
+# A named tuple's own __new__ is a Python function; at each step, for each hook, that is dear.
+_new = tuple.__new__
 
 
 def does_nothing(method: _F) -> _F:
@@ -134,7 +136,7 @@ class Dispatcher:
         if self._watchers and any(hook.wants_hook_stats for hook in self._watchers):
             run_metadata = RunMetadata() if run_metadata is None else run_metadata
             before, after = self._timed(run_metadata)
-        context = RunContext(RunArgs(fetches, feed_dict), session)
+        context = RunContext(_new(RunArgs, (fetches, feed_dict, None)), session)
         merged = [fetches]
         owners = []
         hook_feeds: dict[Any, Any] = {}
@@ -142,7 +144,7 @@ class Dispatcher:
             request = method(context)
             if request is None:
                 continue
-            if not isinstance(request, RunArgs):
+            if type(request) is not RunArgs and not isinstance(request, RunArgs):
                 request = self._as_run_args(request, index)
             wanted, feeds, more_options = request
             if wanted is not None:
@@ -162,7 +164,7 @@ class Dispatcher:
                 hook_feeds.update(feed_dict)
             feed_dict = hook_feeds
         if options is None:
-            options = RunOptions()
+            options = object.__new__(RunOptions)  # its defaults are on the class
         if run_metadata is None:
             run_metadata = RunMetadata()
         results = self._no_results
@@ -175,7 +177,7 @@ class Dispatcher:
         else:
             result = session.run(fetches, feed_dict, options, run_metadata)
         for index, method in after:
-            method(context, RunValues(results[index], options, run_metadata))
+            method(context, _new(RunValues, (results[index], options, run_metadata)))
         for deferred in context.deferred:
             deferred()
         return result, context.stop_requested

@@ -12,6 +12,7 @@ from runloop.nest import Leaf
 __all__ = [
     "REQUIRED",
     "Attached",
+    "AttachedLeaf",
     "Element",
     "Input",
     "InputValue",
@@ -198,6 +199,14 @@ class Attached(NamedTuple):
 
     name: str
     obj: Any
+
+
+class AttachedLeaf(NamedTuple):
+    """One array inside attached state."""
+
+    name: str
+    obj: Any
+    path: str
 
 
 Element: TypeAlias = Variable | Op | Output | InputValue | Attached

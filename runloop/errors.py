@@ -112,9 +112,6 @@ class CheckpointError(RunloopError):
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """There is no such checkpoint file."""
 
-    # OSError would show itself as "[Errno ...]"; the message is whole as it is.
-    __str__ = Exception.__str__
-
 
 class CheckpointFormatError(CheckpointError, ValueError):
     """The file is no checkpoint that this version of runloop can read."""

@@ -30,6 +30,9 @@ class Graph:
 
     A graph holds no values of its own. Names are shared by all kinds: each is used once.
 
+    Attributes:
+        version: Grows with every change, so that whoever derived something sees it is stale.
+
     Example::
 
         graph = Graph()
@@ -50,7 +53,7 @@ class Graph:
         self._summaries: dict[str, Any] = {}
         self._collections: dict[Any, list[Any]] = {}
         self._finalized = False
-        self._version = 0
+        self.version = 0
 
     # -- adding ---------------------------------------------------------------------------------
 
@@ -248,7 +251,7 @@ class Graph:
         if tag in self._summaries:
             raise ValueError(f"summary {tag!r} is defined already, as {self._summaries[tag]!r}")
         self._summaries[tag] = fetch
-        self._version += 1
+        self.version += 1
 
     def _check_open(self) -> None:
         if self._finalized:
@@ -271,7 +274,7 @@ class Graph:
         site = caller_site()
         self._elements.update(new)
         self._sites.update(dict.fromkeys(new, site))
-        self._version += 1
+        self.version += 1
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -304,11 +307,6 @@ class Graph:
     def elements(self) -> Mapping[str, Element]:
         """Everything that has a name (read only)."""
         return MappingProxyType(self._elements)
-
-    @property
-    def version(self) -> int:
-        """Grows with every change, so that whoever derived something sees that it is stale."""
-        return self._version
 
     def __repr__(self) -> str:
         return f"<Graph: {len(self._variables)} variables, {len(self._ops)} ops>"

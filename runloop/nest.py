@@ -12,7 +12,9 @@ from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
-__all__ = ["Leaf", "Packer", "children", "key", "leaves", "packer", "rebuild"]
+__all__ = ["Leaf", "Packer", "children", "is_atom", "key", "leaves", "packer", "rebuild"]
+
+_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
 
 Packer: TypeAlias = Callable[[Sequence[Any], Any], Any]
 
@@ -87,21 +89,25 @@ def rebuild(structure: Any, values: Sequence[Any]) -> Any:
     return result
 
 
+def is_atom(structure: Any) -> bool:
+    """Return whether it is a leaf that never changes and stands for itself in :func:`key`."""
+    kind = type(structure)
+    return kind is str or issubclass(kind, (Leaf, *_FUNCTIONS))
+
+
 def key(structure: Any) -> Any:
     """Return a hashable that tells this structure from others: equal keys mean equal shape, types and leaves.
 
     Strings, functions and :class:`Leaf` objects stand for themselves; other leaves for their
     ``id``, which holds as long as somebody keeps them.
     """
-    kind = type(structure)
-    if kind is str or issubclass(kind, Leaf):
+    if is_atom(structure):
         return structure
+    kind = type(structure)
     if kind is list or kind is tuple:
         return (kind, *map(key, structure))
     if kind is dict:
         return (dict, tuple(structure), *map(key, structure.values()))
-    if kind is FunctionType or kind is MethodType or kind is BuiltinFunctionType:
-        return structure
     members = children(structure)
     if members is None:
         return (kind, id(structure))

@@ -8,17 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from runloop.arrays import copy_array, scalar
+import numpy as np
+
+from runloop.arrays import copy_array
 from runloop.clock import Clock
-from runloop.elements import Input, Op, Variable
+from runloop.elements import AttachedLeaf, Input, Op, Variable
 from runloop.nest import Packer
 from runloop.run import OpStats, RunMetadata
 from runloop.state import read_leaf
 from runloop.store import Store
 
-__all__ = ["Commit", "Leaf", "Plan", "Step", "getter"]
+__all__ = [
+    "Commit",
+    "Plan",
+    "Prepare",
+    "Step",
+    "checked_members",
+    "copy",
+    "copy_leaf",
+    "feed",
+    "feed_members",
+    "getter",
+    "pull",
+]
+
+Prepare: TypeAlias = Callable[[Store, list[Any], Iterable[Any]], None]
 
 
 class Step(NamedTuple):
@@ -29,15 +45,6 @@ class Step(NamedTuple):
     slot: int
     members: slice | None  # where the members of a result go that must be a tuple
     op: Op
-
-
-class Leaf(NamedTuple):
-    """A fetch of one array inside attached state."""
-
-    slot: int
-    name: str
-    obj: Any
-    path: str
 
 
 class Commit(NamedTuple):
@@ -57,26 +64,33 @@ def getter(slots: Sequence[int]) -> Callable[[Any], Sequence[Any]]:
 
 
 class Plan(NamedTuple):
-    """All that a run needs to know; see the fields' comments.
+    """All that a run needs to know.
 
-    ``execute`` follows the five points of a run: sources first, then the ops in order, then all
-    commits together, then the results in the structure of the request.
+    Attributes:
+        read: Gives the head of the list from the session's variables.
+        reads_many: Whether that is more than one variable, and needs the lock.
+        blank: The rest of the list: constants, and room.
+        prepare: What is done before the ops, in order: feeds, copies of what is fetched, pulls.
+        steps: The ops in order.
+        needs: For each step, the names of the ops that it waits for.
+        commits: What replaces which variable afterwards.
+        increment: By how much ``global_step`` grows.
+        shown: Slots of results that may be 0-d arrays, which come out as scalars.
+        pack: Builds the results in the structure of the request.
+        kept: The leaves; those that a key knows by their id must stay alive.
     """
 
-    read: Callable[[list[Any]], Sequence[Any]]  # variables' values -> head of the list
-    blank: list[Any]  # the rest of it: constants, and room
-    feeds: tuple[tuple[int, Variable | None], ...]  # in the order of the feed_dict
-    fed_members: tuple[tuple[int, slice, Op], ...]  # results of ops that are fed whole
-    leaves: tuple[Leaf, ...]
-    copies: tuple[tuple[int, int], ...]  # (to, from): fetched variables
-    pulls: tuple[tuple[Input, slice], ...]
+    read: Callable[[list[Any]], Sequence[Any]]
+    reads_many: bool
+    blank: list[Any]
+    prepare: tuple[Prepare, ...]
     steps: tuple[Step, ...]
-    needs: tuple[tuple[str, ...], ...]  # for each step, the names of the ops that it waits for
+    needs: tuple[tuple[str, ...], ...]
     commits: tuple[Commit, ...]
     increment: int
-    scalars: tuple[int, ...]  # results that are shown: 0-d arrays become scalars
+    shown: tuple[int, ...]
     pack: Packer
-    kept: tuple[Any, ...]  # the leaves: those known by their id must stay alive
+    kept: tuple[Any, ...]
 
     def execute(
         self,
@@ -85,7 +99,7 @@ class Plan(NamedTuple):
         feed_values: Iterable[Any],
         trace: tuple[RunMetadata, Clock] | None,
     ) -> Any:
-        """Run it once and return the results.
+        """Run it once: sources first, then the ops, then all commits together, then the results.
 
         Args:
             store: The session's values; changed only if everything succeeded.
@@ -93,54 +107,89 @@ class Plan(NamedTuple):
             feed_values: As many as there are feeds, in their order.
             trace: Where to record the times of the ops, and by which clock; ``None`` for not.
         """
-        with store.lock:
-            values = [*self.read(store.values), *self.blank]
-        if self.feeds:
-            for (slot, variable), value in zip(self.feeds, feed_values, strict=True):
-                values[slot] = (
-                    value if variable is None else store.checked(variable, value, "the feed")
-                )
-            for slot, members, op in self.fed_members:
-                values[members] = _members(op, values[slot], members)
-        for to, origin in self.copies:
-            values[to] = copy_array(values[origin])
-        for leaf in self.leaves:
-            values[leaf.slot] = copy_array(read_leaf(leaf.name, leaf.obj, leaf.path))
-        for source, members in self.pulls:
-            values[members] = store.pull(source)
-        if trace is None:
-            _run(self.steps, values)
+        # One unpacking is cheaper than a look-up for each field; this is the hot path.
+        read, reads_many, blank, prepare, steps, needs, commits, increment, shown, pack, _ = self
+        if reads_many:
+            with store.lock:
+                values = [*read(store.values), *blank]
         else:
-            _run_traced(self.steps, self.needs, values, *trace)
-        if self.commits or self.increment:
-            self._commit(store, values)
-        for slot in self.scalars:
-            values[slot] = scalar(values[slot])
-        return self.pack(values, fetches)
+            values = [*read(store.values), *blank]
+        for ready in prepare:
+            ready(store, values, feed_values)
+        if trace is not None:
+            _run_traced(steps, needs, values, *trace)
+        else:
+            op = None
+            try:
+                for fn, arguments, slot, members, op in steps:
+                    result = values[slot] = fn(*arguments(values))
+                    if members is not None:
+                        values[members] = checked_members(op, result, members)
+            except Exception as exc:
+                _explain(exc, op)
+                raise
+        if commits:
+            new = [(v.index, store.checked(v, values[slot], who)) for v, slot, who in commits]
+            store.commit(new, increment)
+        elif increment:
+            store.commit((), increment)
+        for slot in shown:
+            value = values[slot]
+            if type(value) is np.ndarray and not value.ndim:
+                values[slot] = value[()]
+        return pack(values, fetches)
 
-    def _commit(self, store: Store, values: list[Any]) -> None:
-        new = [(v.index, store.checked(v, values[slot], who)) for v, slot, who in self.commits]
-        target = store.values
-        with store.lock:
-            for index, value in new:
-                target[index] = value
-            if self.increment:
-                target[store.step_index] += self.increment
+
+def feed(slots: Sequence[tuple[int, Variable | None]]) -> Prepare:
+    """Return what puts fed values into their slots, checked where they stand for a variable."""
+
+    def ready(store: Store, values: list[Any], feed_values: Iterable[Any]) -> None:
+        for (slot, variable), value in zip(slots, feed_values, strict=True):
+            values[slot] = value if variable is None else store.checked(variable, value, "the feed")
+
+    return ready
 
 
-def _run(steps: tuple[Step, ...], values: list[Any]) -> None:
-    op = None
-    try:
-        for fn, arguments, slot, members, op in steps:
-            result = values[slot] = fn(*arguments(values))
-            if members is not None:
-                values[members] = _members(op, result, members)
-    except Exception as exc:
-        if op is not None and (note := f"(raised in op {op.name!r})") not in getattr(
-            exc, "__notes__", ()
-        ):
-            exc.add_note(note)
-        raise
+def feed_members(op: Op, origin: int, members: slice) -> Prepare:
+    """Return what puts the members of a fed result into their slots."""
+
+    def ready(_: Store, values: list[Any], __: Iterable[Any]) -> None:
+        values[members] = checked_members(op, values[origin], members)
+
+    return ready
+
+
+def copy(slot: int, origin: int) -> Prepare:
+    """Return what copies a variable's value for whoever fetched it."""
+
+    def ready(_: Store, values: list[Any], __: Iterable[Any]) -> None:
+        values[slot] = copy_array(values[origin])
+
+    return ready
+
+
+def copy_leaf(slot: int, leaf: AttachedLeaf) -> Prepare:
+    """Return what copies an array inside attached state for whoever fetched it."""
+
+    def ready(_: Store, values: list[Any], __: Iterable[Any]) -> None:
+        values[slot] = copy_array(read_leaf(leaf.name, leaf.obj, leaf.path))
+
+    return ready
+
+
+def pull(source: Input, members: slice) -> Prepare:
+    """Return what pulls an input and puts its members into their slots."""
+
+    def ready(store: Store, values: list[Any], _: Iterable[Any]) -> None:
+        values[members] = store.pull(source)
+
+    return ready
+
+
+def _explain(exc: Exception, op: Op | None) -> None:
+    note = None if op is None else f"(raised in op {op.name!r})"
+    if note is not None and note not in getattr(exc, "__notes__", ()):
+        exc.add_note(note)
 
 
 def _run_traced(
@@ -157,7 +206,12 @@ def _run_traced(
     for step, inputs in zip(steps, needs, strict=True):
         begin = clock.monotonic()
         try:
-            _run((step,), values)
+            result = values[step.slot] = step.fn(*step.arguments(values))
+            if step.members is not None:
+                values[step.members] = checked_members(step.op, result, step.members)
+        except Exception as exc:
+            _explain(exc, step.op)
+            raise
         finally:
             duration = clock.monotonic() - begin
             result = values[step.slot]
@@ -169,7 +223,7 @@ def _run_traced(
             stats.append(OpStats(step.op.name, start * 1e6, duration * 1e6, inputs, size))
 
 
-def _members(op: Op, result: Any, members: slice) -> Sequence[Any]:
+def checked_members(op: Op, result: Any, members: slice) -> Sequence[Any]:
     """Return ``result`` if it is a tuple with one member for each name, else say what is wrong."""
     count = members.stop - members.start
     if isinstance(result, (tuple, list)) and len(result) == count:

@@ -7,10 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from runloop import nest
-from runloop.elements import REQUIRED, Attached, Element, Input, InputValue, Op, Output, Variable
+from runloop import plan as kept
+from runloop.elements import (
+    REQUIRED,
+    Attached,
+    AttachedLeaf,
+    Element,
+    Input,
+    InputValue,
+    Op,
+    Output,
+    Variable,
+)
 from runloop.graph import GLOBAL_STEP, Graph
 from runloop.naming import nearest
-from runloop.plan import Commit, Leaf, Plan, Step, getter
+from runloop.plan import Commit, Plan, Prepare, Step
 from runloop.references import check_cycles, check_references
 
 __all__ = ["check_fetches", "make_plan"]
@@ -56,7 +67,7 @@ class _Planner:
 
     # -- names ----------------------------------------------------------------------------------
 
-    def find(self, fetch: Any) -> Element | Leaf | str:
+    def find(self, fetch: Any) -> Element | AttachedLeaf | str:
         """Return what a leaf of the fetches means; a bare string is the name of a feed."""
         if isinstance(fetch, (Variable, Op)):
             if fetch.graph is not self.graph:
@@ -77,7 +88,7 @@ class _Planner:
             f"list, tuple, dict or dataclass of these, got {type(fetch).__name__}"
         )
 
-    def find_name(self, name: str) -> Element | Leaf | str:
+    def find_name(self, name: str) -> Element | AttachedLeaf | str:
         plain = _plain(name)
         for candidate in (name, plain):
             if candidate in self.elements:
@@ -86,7 +97,7 @@ class _Planner:
                 return candidate
         for end in (i for i in range(len(name) - 1, 0, -1) if name[i] == "/"):
             if name[:end] in self.graph.attached:
-                return Leaf(-1, name[:end], self.graph.attached[name[:end]], name[end + 1 :])
+                return AttachedLeaf(name[:end], self.graph.attached[name[:end]], name[end + 1 :])
         raise ValueError(
             f"nothing is called {name!r}: a fetch is the name of an op, an output, a variable, an "
             f"input or attached state.{nearest(plain, self.elements)}"
@@ -228,28 +239,20 @@ class _Planner:
             self.slots[op] = self.new_slots(None)
         steps = tuple(self._step(op) for op in order)
         commits = tuple(self._commits(order))
-        copies: list[tuple[int, int]] = []
-        found: list[Leaf] = []
-        places = [self._target_slot(target, copies, found) for target in targets]
+        copies: list[Prepare] = []
+        places = [self._target_slot(target, copies) for target in targets]
         fixed = {self.slots.get(self.elements.get(GLOBAL_STEP), -1)}  # an np.int64 as it is
         place = iter(places)
         return Plan(
-            read=getter([variable.index for variable in self.reads]),
+            read=kept.getter([variable.index for variable in self.reads]),
+            reads_many=len(self.reads) > 1,
             blank=self.blank,
-            feeds=tuple((self.slots["feed", n], self.variables.get(n)) for n in self.fed),
-            fed_members=tuple(self._fed_members()),
-            leaves=tuple(found),
-            copies=tuple(copies),
-            pulls=tuple(
-                (source, slice(slot, slot + len(source.names)))
-                for source, slot in self.slots.items()
-                if isinstance(source, Input)
-            ),
+            prepare=(*self._feeds(), *copies, *self._pulls()),
             steps=steps,
             needs=tuple(tuple(other.name for other in self.needed(op)) for op in order),
             commits=commits,
             increment=sum(op.increment or 0 for op in order),
-            scalars=tuple(sorted(set(places) - fixed)),
+            shown=tuple(sorted(set(places) - fixed)),
             pack=nest.packer(fetches, lambda _: next(place)),
             kept=tuple(leaves),
         )
@@ -258,7 +261,7 @@ class _Planner:
         found = None if leaf is None or hasattr(leaf, "_as_graph_element") else self.find(leaf)
         return found if isinstance(found, Op) else None
 
-    def _target_op(self, target: Element | Leaf | str) -> Op | None:
+    def _target_op(self, target: Element | AttachedLeaf | str) -> Op | None:
         if isinstance(target, Output):
             name = self._output_name(target)
             return None if name in self.fed or target.op.name in self.fed else target.op
@@ -269,7 +272,7 @@ class _Planner:
     def _output_name(self, output: Output) -> str:
         return output.op.member_names[output.member or 0]
 
-    def _read_variables(self, order: list[Op], targets: list[Element | Leaf | str]) -> None:
+    def _read_variables(self, order: list[Op], targets: list[Element | AttachedLeaf | str]) -> None:
         names = (p.name for op in order for p in op.parameters)
         wanted = [self.elements.get(name) for name in names]
         for element in (*wanted, *targets):
@@ -287,7 +290,7 @@ class _Planner:
         if op.many:
             start = self.members(op)
             members = slice(start, start + len(op.member_names))
-        return Step(_caller(op), getter(slots), self.slots[op], members, op)
+        return Step(_caller(op), kept.getter(slots), self.slots[op], members, op)
 
     def _commits(self, order: list[Op]) -> Iterator[Commit]:
         by: dict[str, Op] = {}
@@ -306,23 +309,21 @@ class _Planner:
                 variable = self.variables[name]
                 yield Commit(variable, slot, f"the update by op {op.name!r}")
 
-    def _target_slot(
-        self, target: Element | Leaf | str, copies: list[tuple[int, int]], found: list[Leaf]
-    ) -> int:
+    def _target_slot(self, target: Element | AttachedLeaf | str, copies: list[Prepare]) -> int:
         if isinstance(target, str):
             return self.slots["feed", target]
-        if isinstance(target, Leaf):
+        if isinstance(target, AttachedLeaf):
             slot = self.new_slots(None)
-            found.append(target._replace(slot=slot))
+            copies.append(kept.copy_leaf(slot, target))
             return slot
         if isinstance(target, (Variable, Attached)) and target.name in self.fed:
             return self.slots["feed", target.name]
         if isinstance(target, Variable):
-            slot = self.slots[target]
             if target.name == GLOBAL_STEP:
-                return slot
-            copies.append((self.new_slots(None), slot))
-            return copies[-1][0]
+                return self.slots[target]
+            slot = self.new_slots(None)
+            copies.append(kept.copy(slot, self.slots[target]))
+            return slot
         if isinstance(target, Output) and self._output_name(target) in self.fed:
             return self.slots["feed", self._output_name(target)]
         if isinstance(target, InputValue) and target.source.names[target.member] in self.fed:
@@ -333,12 +334,19 @@ class _Planner:
             return self.slots[target]
         return self.element_slot(target)
 
-    def _fed_members(self) -> Iterator[tuple[int, slice, Op]]:
+    def _feeds(self) -> Iterator[Prepare]:
+        if self.fed:
+            yield kept.feed([(self.slots["feed", n], self.variables.get(n)) for n in self.fed])
         for name in self.fed:
             op = self.elements.get(name)
             if isinstance(op, Op) and ("members", op) in self.slots:
-                start = self.members(op)
-                yield self.slots["feed", name], slice(start, start + len(op.member_names)), op
+                members = slice(self.members(op), self.members(op) + len(op.member_names))
+                yield kept.feed_members(op, self.slots["feed", name], members)
+
+    def _pulls(self) -> Iterator[Prepare]:
+        for source, slot in self.slots.items():
+            if isinstance(source, Input):
+                yield kept.pull(source, slice(slot, slot + len(source.names)))
 
 
 def _plain(name: str) -> str:

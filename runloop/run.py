@@ -140,16 +140,10 @@ class RunMetadata:
     Follows ``tf.compat.v1.RunMetadata`` of TensorFlow 2.21 in its use, not in its fields.
     """
 
-    __slots__ = ("hook_stats", "start", "step_stats")
-
-    step_stats: Sequence[OpStats]
-    hook_stats: Sequence[HookStats]
-    start: float | None
-
-    def __init__(self) -> None:
-        self.step_stats = ()
-        self.hook_stats = ()
-        self.start = None
+    # Defaults on the class: one is made at each step, and mostly stays as it is.
+    step_stats: Sequence[OpStats] = ()
+    hook_stats: Sequence[HookStats] = ()
+    start: float | None = None
 
     def __repr__(self) -> str:
         return f"RunMetadata(step_stats={self.step_stats!r}, hook_stats={self.hook_stats!r})"
@@ -200,11 +194,13 @@ class RunContext:
     Follows ``tf.train.SessionRunContext`` of TensorFlow 2.21.
     """
 
+    # Defaults on the class: a context is made at each step, and mostly these stay as they are.
+    _stop_requested = False
+    _deferred: tuple[Callable[[], None], ...] = ()
+
     def __init__(self, original_args: RunArgs, session: Any) -> None:
         self._original_args = original_args
         self._session = session
-        self._stop_requested = False
-        self._deferred: tuple[Callable[[], None], ...] = ()
 
     @property
     def original_args(self) -> RunArgs:

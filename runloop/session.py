@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from operator import is_
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from runloop import clock, nest
+from runloop.elements import Op
 from runloop.graph import Graph, get_default_graph
 from runloop.naming import nearest
 from runloop.plan import Plan
@@ -77,6 +79,8 @@ class Session:
         self._version = graph.version
         self._plans: dict[Any, Plan] = {}
         self._old_plans: dict[Any, Plan] = {}
+        self._recent: tuple[Any, ...] = ()
+        self._recent_plan: Plan | None = None
         self._companions: dict[str, Any] = {}
         self._pending: dict[str, Any] = {}
         self._store.grow(graph.variables)
@@ -124,15 +128,24 @@ class Session:
         """
         if self._version != self._graph.version:
             self._catch_up()
-        key = fetches if type(fetches) is str else nest.key(fetches)
+        kind = type(fetches)
+        feed_values: Iterable[Any] = ()
         if feed_dict:
             if not isinstance(feed_dict, Mapping):
                 raise TypeError(f"feed_dict must be a mapping, got {feed_dict!r}")
-            key = (key, tuple(feed_dict))
+            key = (nest.key(fetches), tuple(feed_dict))
             feed_values = feed_dict.values()
+            plan = self._plans.get(key)
+        elif (
+            kind is list
+            and len(fetches) == len(self._recent)
+            and all(map(is_, fetches, self._recent))
+        ):
+            # What hooks ask for is mostly the same objects at each step.
+            key, plan = None, self._recent_plan
         else:
-            feed_values = ()  # type: ignore[assignment]
-        plan = self._plans.get(key)
+            key = fetches if kind is str or kind is Op else nest.key(fetches)
+            plan = self._plans.get(key)
         if plan is None:
             plan = self._plan(key, fetches, feed_dict)
         if options is not None and options.trace_level >= RunOptions.FULL_TRACE:
@@ -151,15 +164,20 @@ class Session:
             self._old_plans = self._plans
             self._plans = {}
         self._plans[key] = plan
+        if type(fetches) is list and not feed_dict and all(map(nest.is_atom, fetches)):
+            self._recent, self._recent_plan = tuple(fetches), plan
         return plan
 
     def _catch_up(self) -> None:
         """Take in what was added to the graph since the last run."""
         self._check_open()
         self._store.grow(self._graph.variables)
-        self._plans.clear()
-        self._old_plans.clear()
+        self._forget_plans()
         self._version = self._graph.version
+
+    def _forget_plans(self) -> None:
+        self._plans, self._old_plans = {}, {}
+        self._recent, self._recent_plan = (), None
 
     def _check_open(self) -> None:
         if self.closed:
@@ -230,8 +248,7 @@ class Session:
     def close(self) -> None:
         """Let go of the values; a run after it is a ``RuntimeError``. Closing twice is fine."""
         self._version = _CLOSED
-        self._plans.clear()
-        self._old_plans.clear()
+        self._forget_plans()
         self._store = Store()
 
     def __enter__(self) -> Self:

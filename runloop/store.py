@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,9 +67,16 @@ class Store:
     def assign(self, values: Mapping[Variable, Any], who: str) -> None:
         """Replace variables, all of them or, if a check fails, none."""
         new = {v.index: self.checked(v, value, who) for v, value in values.items()}
+        self.commit(list(new.items()), 0)
+
+    def commit(self, new: Sequence[tuple[int, Any]], increment: int) -> None:
+        """Put checked values in place, and let ``global_step`` grow, all at one moment."""
+        values = self.values
         with self.lock:
-            for index, value in new.items():
-                self.values[index] = value
+            for index, value in new:
+                values[index] = value
+            if increment:
+                values[self.step_index] += increment
 
     def pull(self, source: Input) -> Any:
         """Return the next value of an input, a tuple unless the input has a single name.
