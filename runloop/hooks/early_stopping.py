@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from runloop.hooks._global_step import require_global_step
+from runloop.hooks._graph import label, require_global_step
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 from runloop.summary.writer import scalar
@@ -124,7 +124,7 @@ class EarlyStoppingHook(SessionRunHook):
         step = int(stale_step)
         if step < self._min_steps:
             return
-        name = getattr(self._metric, "name", self._metric)
+        name = label(self._metric)
         value = float(scalar(f"EarlyStoppingHook: the metric {name!r}", metric))
         if self._best_step is None or self._better(value):
             self._best_step = step

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runloop.errors import OutOfRangeError
+from runloop.hooks._graph import check_late_fetches
 from runloop.hooks.base import SessionRunHook
 
 __all__ = ["FinalOpsHook"]
@@ -20,6 +21,9 @@ class FinalOpsHook(SessionRunHook):
     Args:
         final_ops: The fetches, in any structure; ``None`` runs nothing.
         final_ops_feed_dict: Feeds for that run.
+
+    Raises:
+        TypeError, ValueError: From ``after_create_session``, if something can't be fetched.
 
     Follows ``tf.train.FinalOpsHook`` of TensorFlow 2.21.
     """
@@ -35,6 +39,11 @@ class FinalOpsHook(SessionRunHook):
     def final_ops_values(self) -> Any:
         """What the fetches gave, in their structure; ``None`` until the session has ended."""
         return self._final_ops_values
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Check that everything can be fetched, which is long before it is."""
+        if self._final_ops is not None:
+            check_late_fetches(session, self._final_ops)
 
     def end(self, session: Any) -> None:
         """Run the fetches.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from runloop import clock
-from runloop.hooks._global_step import require_global_step
+from runloop.hooks._graph import require_global_step
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from runloop.hooks._graph import check_late_fetches, label
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 from runloop.timers import NeverTriggerTimer, SecondOrStepTimer
@@ -38,7 +39,8 @@ class LoggingTensorHook(SessionRunHook):
 
     Raises:
         ValueError: If ``every_n_iter`` and ``every_n_secs`` are both given, or none of them and
-            not ``at_end``, or ``every_n_iter`` is less than 1.
+            not ``at_end``, or ``every_n_iter`` is less than 1. From ``after_create_session``, if
+            something that is to be fetched is not in the graph.
 
     Extension points for subclasses: ``_timer``, ``_iter_count`` (runs so far),
     ``_should_trigger`` (whether the present run is logged), ``_current_tensors`` (what is
@@ -85,6 +87,10 @@ class LoggingTensorHook(SessionRunHook):
         self._iter_count = 0
         self._current_tensors = dict(self._tensors)
 
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Check that everything can be fetched, which may be long before it is."""
+        check_late_fetches(session, list(self._current_tensors.values()))
+
     def before_run(self, run_context: RunContext) -> RunArgs | None:
         """Ask for the values, if this run is to be logged."""
         self._should_trigger = self._timer.should_trigger_for_step(self._iter_count)
@@ -110,7 +116,7 @@ class LoggingTensorHook(SessionRunHook):
                 return
             line = ", ".join(
                 # A fetch that is its own tag is shown by its name.
-                f"{getattr(tag, 'name', tag)} = {tensor_values[tag]}"
+                f"{label(tag)} = {tensor_values[tag]}"
                 for tag in self._tag_order
             )
         if elapsed_secs is None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from runloop.errors import NanLossDuringTrainingError
+from runloop.hooks._graph import label
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 
@@ -47,7 +48,7 @@ class NanTensorHook(SessionRunHook):
                 return
         elif not np.isnan(value).any():
             return
-        name = getattr(self._loss_tensor, "name", self._loss_tensor)
+        name = label(self._loss_tensor)
         if self._fail_on_nan_loss:
             _LOG.error("%s is NaN: the model diverged", name)
             error = NanLossDuringTrainingError()

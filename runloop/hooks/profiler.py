@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from runloop.hooks._global_step import require_global_step
+from runloop.hooks._graph import require_global_step
 from runloop.hooks._timeline import chrome_trace
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunMetadata, RunOptions, RunValues
+from runloop.summary.writer import make_folder
 from runloop.timers import SecondOrStepTimer
 
 __all__ = ["ProfilerHook"]
@@ -70,14 +71,7 @@ class ProfilerHook(SessionRunHook):
         """Find the global step and make the folder."""
         self._next_step = None
         self._global_step_tensor = require_global_step("ProfilerHook")
-        try:
-            self._output_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise OSError(
-                exc.errno,
-                f"{exc.strerror}: no folder for timelines can be made here",
-                exc.filename,
-            ) from exc
+        make_folder(self._output_dir, "timelines")
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         """See to it that a timeline is written, whichever way the session is left."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from runloop import clock
-from runloop.hooks._global_step import require_global_step
+from runloop.hooks._graph import label, require_global_step
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 
@@ -49,7 +49,7 @@ class ProgressBarHook(SessionRunHook):
         self._tqdm = tqdm
         self._total_steps = total_steps
         self._metrics = tuple(metrics)
-        self._names = [str(getattr(metric, "name", metric)) for metric in self._metrics]
+        self._names = [label(metric) for metric in self._metrics]
         self._clock = clock.current()
         self._bar: Any = None
 
@@ -64,11 +64,13 @@ class ProgressBarHook(SessionRunHook):
         self._bar = self._tqdm(
             total=self._total_steps,
             initial=int(session.run(self._global_step_tensor)),
-            unit="step",
+            unit=" step",
             dynamic_ncols=True,
-            mininterval=0,  # the hook itself sees to it that the bar is not drawn too often
+            # The hook itself sees to it that the bar is not drawn too often.
+            mininterval=0,
+            miniters=1,
         )
-        self._next_look = -1.0
+        self._next_look: float | None = None
         self._due = False
         if coord is not None:
             coord.callback(self._bar.close)
@@ -76,7 +78,7 @@ class ProgressBarHook(SessionRunHook):
     def before_run(self, run_context: RunContext) -> RunArgs | None:
         """Ask for the metrics, if the bar is to be drawn."""
         now = self._clock.monotonic()
-        self._due = self._next_look < 0 or now >= self._next_look
+        self._due = self._next_look is None or now >= self._next_look
         if not self._due:
             return None
         self._next_look = now + _INTERVAL_SECS
@@ -97,7 +99,6 @@ class ProgressBarHook(SessionRunHook):
 
     def _show(self, session: Any) -> None:
         self._bar.update(int(session.run(self._global_step_tensor)) - self._bar.n)
-        self._bar.refresh()
 
 
 def _shown(value: Any) -> str:

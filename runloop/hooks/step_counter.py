@@ -7,7 +7,7 @@ import math
 import os
 from typing import Any
 
-from runloop.hooks._global_step import require_global_step
+from runloop.hooks._graph import require_global_step
 from runloop.hooks._writers import release_at_close
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from runloop import clock
-from runloop.summary.writer import scalar
+from runloop.summary.writer import make_folder, scalar
 
 __all__ = ["JsonLinesWriter"]
 
@@ -49,12 +49,7 @@ class JsonLinesWriter:
         self._clock = clock.current()
         self._lock = threading.Lock()
         self._file: FileIO | None = None
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise OSError(
-                exc.errno, f"{exc.strerror}: no folder for metrics can be made here", exc.filename
-            ) from exc
+        make_folder(self._path.parent, "metrics")
 
     @property
     def path(self) -> Path:
@@ -139,9 +134,9 @@ def _mend(file: FileIO, path: Path) -> None:
     end = file.seek(0, os.SEEK_END)
     start, tail = end, b""
     while start > 0 and b"\n" not in tail:
-        start = max(0, start - _TAIL)
-        file.seek(start)
-        tail = (file.read(min(_TAIL, end - start)) or b"") + tail
+        block = min(_TAIL, start)
+        start = file.seek(start - block)
+        tail = (file.read(block) or b"") + tail
     last = tail[tail.rfind(b"\n") + 1 :]
     if not last:
         return

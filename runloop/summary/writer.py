@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["SummaryWriter", "default_writer", "scalar"]
+__all__ = ["SummaryWriter", "default_writer", "make_folder", "scalar"]
 
 
 @runtime_checkable
@@ -30,6 +31,20 @@ def default_writer(logdir: str | os.PathLike[str]) -> SummaryWriter:
     from runloop.summary.json_lines import JsonLinesWriter  # it imports this module
 
     return JsonLinesWriter(logdir)
+
+
+def make_folder(path: Path, purpose: str) -> None:
+    """Make a folder and those above it; ``purpose`` is what the error says it was for.
+
+    Raises:
+        OSError: If it can't be made; names the path that is in the way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OSError(
+            exc.errno, f"{exc.strerror}: no folder for {purpose} can be made here", exc.filename
+        ) from exc
 
 
 def scalar(name: str, value: Any) -> float:
