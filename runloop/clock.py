@@ -46,13 +46,13 @@ class SystemClock:
         time.sleep(secs)
 
 
-_SYSTEM = SystemClock()
-_current: ContextVar[Clock | None] = ContextVar("runloop_clock", default=None)
+_SYSTEM: Clock = SystemClock()
+_current: ContextVar[Clock] = ContextVar("runloop_clock", default=_SYSTEM)
 
 
 def current() -> Clock:
     """Return the clock of the innermost ``use`` of this context, else the system's."""
-    return _current.get() or _SYSTEM
+    return _current.get()
 
 
 @contextmanager

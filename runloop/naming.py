@@ -20,8 +20,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return f" Did you mean {' or '.join(repr(n) for n in close)}?"
     if not names:
         return ""
-    shown = ", ".join(repr(n) for n in names[:10]) + (", ..." if len(names) > 10 else "")
-    return f" Known names: {shown}."
+    shown = ", ".join(repr(n) for n in names[:10])
+    return f" Known names: {shown}" + (", ..." if len(names) > 10 else ".")
 
 
 def caller_site() -> str:

@@ -1,0 +1,255 @@
+"""Nested structures: what is a structure and what a leaf, and that structure in is structure out."""
+
+from collections import Counter, OrderedDict, UserDict, defaultdict, namedtuple
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runloop import nest
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+Triple = namedtuple("Triple", "a b c")  # noqa: PYI024  # the untyped kind is what is tested
+
+
+@dataclass(frozen=True)
+class Frozen:
+    x: Any
+    y: Any = None
+
+
+@dataclass
+class Open:
+    x: Any
+    y: Any = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    x: Any
+    y: Any
+
+
+class Leaf(nest.Leaf):
+    pass
+
+
+class Names(list):
+    """A list with something of its own."""
+
+    def __init__(self, members, label):
+        super().__init__(members)
+        self.label = label
+
+
+def _keyed(children):
+    return st.dictionaries(st.text(max_size=3) | st.integers(), children, max_size=3)
+
+
+def structures(leaf):
+    """Any nesting of everything that counts as a structure, empty ones among them."""
+    return st.recursive(
+        leaf,
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3),
+            st.lists(inner, max_size=3).map(tuple),
+            st.builds(Pair, inner, inner),
+            st.builds(Triple, inner, inner, inner),
+            _keyed(inner),
+            _keyed(inner).map(OrderedDict),
+            _keyed(inner).map(lambda d: defaultdict(list, d)),
+            _keyed(inner).map(MappingProxyType),
+            st.builds(Frozen, inner, inner),
+            st.builds(Open, inner, y=inner),
+            st.builds(Slotted, inner, inner),
+        ),
+        max_leaves=12,
+    )
+
+
+def mapped(structure, function):
+    """The plain definition of "the same structure with other leaves", case by case."""
+    if isinstance(structure, (Pair, Triple)):
+        return type(structure)(*(mapped(member, function) for member in structure))
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(mapped(member, function) for member in structure)
+    if isinstance(structure, defaultdict):
+        made = defaultdict(structure.default_factory)
+        made.update({name: mapped(value, function) for name, value in structure.items()})
+        return made
+    if isinstance(structure, (dict, MappingProxyType)):
+        return type(structure)({k: mapped(v, function) for k, v in structure.items()})
+    if isinstance(structure, (Frozen, Open, Slotted)):
+        return type(structure)(x=mapped(structure.x, function), y=mapped(structure.y, function))
+    return function(structure)
+
+
+def same(one, other):
+    """Equal, and of the same types all the way down, keys in the same order."""
+    assert type(one) is type(other)
+    assert one == other
+    if isinstance(one, (dict, MappingProxyType)):
+        assert list(one) == list(other)
+    if isinstance(one, defaultdict):
+        assert one.default_factory is other.default_factory
+    mine, theirs = nest.children(one), nest.children(other)
+    for left, right in zip(mine or (), theirs or (), strict=True):
+        same(left, right)
+
+
+@settings(max_examples=150, deadline=None)
+@given(structures(st.text(max_size=3)))
+def test_structure_in_equals_structure_out(structure):
+    slots = []
+
+    def slot(leaf):
+        slots.append(leaf)
+        return len(slots) - 1
+
+    pack = nest.packer(structure, slot)
+    packed = pack([("value of", leaf) for leaf in slots], structure)
+    same(packed, mapped(structure, lambda leaf: ("value of", leaf)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(structures(st.text(max_size=3)))
+def test_leaves_come_depth_first_and_in_order(structure):
+    seen = []
+    mapped(structure, seen.append)
+    assert nest.leaves(structure) == seen
+
+
+@settings(max_examples=100, deadline=None)
+@given(structures(st.text(max_size=3)))
+def test_packing_does_not_touch_the_request(structure):
+    before = mapped(structure, lambda leaf: leaf)
+    pack = nest.packer(structure, lambda leaf: 0)
+    pack(["changed"], structure)
+    same(structure, before)
+
+
+@settings(max_examples=150, deadline=None)
+@given(structures(st.sampled_from("ab")), structures(st.sampled_from("ab")))
+def test_keys_are_equal_exactly_when_types_names_and_leaves_are(one, other):
+    def shape(structure):
+        members = nest.children(structure)
+        if members is None:
+            return structure
+        names = tuple(structure) if isinstance(structure, (dict, MappingProxyType)) else ()
+        return (type(structure).__name__, names, tuple(map(shape, members)))
+
+    assert hash(nest.key(one)) == hash(nest.key(mapped(one, lambda leaf: leaf)))
+    assert nest.key(one) == nest.key(mapped(one, lambda leaf: leaf))
+    assert (nest.key(one) == nest.key(other)) == (shape(one) == shape(other))
+
+
+def test_a_list_subclass_keeps_its_type_and_what_it_carries():
+    request = Names(["a", "b"], "mine")
+    result = nest.packer(request, {"a": 0, "b": 1}.get)([1, 2], request)
+    assert type(result) is Names
+    assert result == [1, 2]
+    assert result.label == "mine"
+    assert request == ["a", "b"]
+
+
+def test_any_mapping_is_a_structure():
+    request = UserDict(a="x", b="y")
+    result = nest.packer(request, {"x": 0, "y": 1}.get)([1, 2], request)
+    assert type(result) is UserDict
+    assert dict(result) == {"a": 1, "b": 2}
+
+
+def test_a_tuple_subclass_that_is_no_named_tuple_is_made_from_its_members():
+    class Row(tuple):
+        __slots__ = ()
+
+    result = nest.rebuild(Row(("a", "b")), [1, 2])
+    assert type(result) is Row
+    assert result == (1, 2)
+
+
+def test_a_counter_and_a_dict_with_odd_keys_keep_their_keys():
+    assert nest.rebuild(Counter(a=1, b=2), ["x", "y"]) == {"a": "x", "b": "y"}
+    assert nest.rebuild({(1, 2): "a", None: "b"}, [1, 2]) == {(1, 2): 1, None: 2}
+
+
+def test_a_frozen_dataclass_stays_frozen_and_its_post_init_is_not_run_again():
+    ran = []
+
+    @dataclass(frozen=True)
+    class Checked:
+        x: Any
+
+        def __post_init__(self):
+            ran.append(self.x)
+            assert isinstance(self.x, str)
+
+    result = nest.rebuild(Checked("loss"), [1.5])
+    assert result.x == 1.5
+    assert ran == ["loss"]
+    with pytest.raises(AttributeError):
+        result.x = 2
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    ["loss", Leaf(), len, lambda: 0, {"a", "b"}, iter(["a"]), range(3), 5, None, Frozen, b"loss"],
+    ids=repr,
+)
+def test_everything_else_is_a_leaf(leaf):
+    assert nest.children(leaf) is None
+    assert nest.leaves(leaf) == [leaf]
+
+
+@pytest.mark.parametrize("empty", [[], (), {}, OrderedDict(), [[], {}]], ids=repr)
+def test_empty_structures_have_no_leaves_and_come_back(empty):
+    assert nest.leaves(empty) == []
+    same(nest.packer(empty, None)([], empty), empty)
+
+
+def test_the_factory_of_a_defaultdict_comes_from_the_call_and_not_from_the_plan():
+    first, second = defaultdict(list, a="x"), defaultdict(set, a="x")
+    assert nest.key(first) == nest.key(second)
+    pack = nest.packer(first, lambda leaf: 0)
+    assert pack([1], second).default_factory is set
+
+
+def test_keys_tell_apart_what_looks_alike():
+    alike = ["a", ["a"], ("a",), [["a"]], {"a": "a"}, {"a": ["a"]}, OrderedDict(a="a"), Frozen("a")]
+    assert len({nest.key(structure) for structure in alike}) == len(alike)
+    assert nest.key({"a": "x", "b": "y"}) != nest.key({"b": "y", "a": "x"})
+    assert nest.key(Pair("a", "b")) != nest.key(("a", "b"))
+
+
+def test_functions_and_bound_methods_are_keys_by_themselves():
+    class Counting:
+        def count(self):
+            return 1
+
+    one, other = Counting(), Counting()
+    assert nest.key(one.count) == nest.key(one.count)
+    assert nest.key(one.count) != nest.key(other.count)
+    assert nest.key([len]) == nest.key([len])
+
+
+def test_other_leaves_are_keys_by_identity_even_if_equal_or_unhashable():
+    class Equal:
+        __hash__ = None
+
+        def __eq__(self, other):
+            return True
+
+        def __call__(self):
+            return 0
+
+    one, other = Equal(), Equal()
+    assert nest.key(one) != nest.key(other)
+    assert hash(nest.key(one)) is not None
