@@ -20,11 +20,12 @@ from runloop.elements import (
     Variable,
 )
 from runloop.graph import GLOBAL_STEP, Graph
+from runloop.lookup import Lookup
 from runloop.naming import nearest
 from runloop.plan import Commit, Plan, Prepare, Step
 from runloop.references import check_cycles, check_references
 
-__all__ = ["check_fetches", "make_plan"]
+__all__ = ["make_plan"]
 
 
 def make_plan(graph: Graph, fetches: Any, feeds: Sequence[Any]) -> Plan:
@@ -45,90 +46,16 @@ def make_plan(graph: Graph, fetches: Any, feeds: Sequence[Any]) -> Plan:
     return _Planner(graph).plan(fetches, feeds)
 
 
-def check_fetches(graph: Graph, fetches: Any) -> None:
-    """Raise what :func:`make_plan` would for a leaf of ``fetches`` that names nothing."""
-    planner = _Planner(graph)
-    parameters = (p.name for op in graph.ops for p in op.parameters)
-    planner.fed = dict.fromkeys(parameters, 0)  # what may be fed may be fetched, too
-    for leaf in nest.leaves(fetches):
-        planner.find(leaf)
-
-
 class _Planner:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.lookup = Lookup(graph)
         self.elements = graph.elements
+        self.fed = self.lookup.fed
         self.variables = {variable.name: variable for variable in graph.variables}
-        self.bare: dict[Any, Op] = {}
-        self.fed: dict[str, int] = {}  # name -> place in the feed_dict
         self.slots: dict[Any, int] = {}
         self.blank: list[Any] = []
         self.reads: list[Variable] = []
-
-    # -- names ----------------------------------------------------------------------------------
-
-    def find(self, fetch: Any) -> Element | AttachedLeaf | str:
-        """Return what a leaf of the fetches means; a bare string is the name of a feed."""
-        if isinstance(fetch, (Variable, Op)):
-            if fetch.graph is not self.graph:
-                raise ValueError(f"{fetch!r} belongs to another graph than this session's")
-            return fetch
-        if isinstance(fetch, str):
-            return self.find_name(fetch)
-        if hasattr(fetch, "_as_graph_element"):
-            return self.find(fetch._as_graph_element())  # noqa: SLF001  # the protocol's name
-        if callable(fetch):
-            key = nest.key(fetch)
-            if key not in self.bare:
-                name = getattr(fetch, "__name__", type(fetch).__name__)
-                self.bare[key] = Op(None, name, fetch)
-            return self.bare[key]
-        raise TypeError(
-            f"{fetch!r} can't be fetched: a fetch is a name, a Variable, an Op, a callable, or a "
-            f"list, tuple, dict or dataclass of these, got {type(fetch).__name__}"
-        )
-
-    def find_name(self, name: str) -> Element | AttachedLeaf | str:
-        plain = _plain(name)
-        for candidate in (name, plain):
-            if candidate in self.elements:
-                return self.elements[candidate]
-            if candidate in self.fed:
-                return candidate
-        for end in (i for i in range(len(name) - 1, 0, -1) if name[i] == "/"):
-            if name[:end] in self.graph.attached:
-                return AttachedLeaf(name[:end], self.graph.attached[name[:end]], name[end + 1 :])
-        raise ValueError(
-            f"nothing is called {name!r}: a fetch is the name of an op, an output, a variable, an "
-            f"input or attached state.{nearest(plain, self.elements)}"
-        )
-
-    def read_feeds(self, feeds: Sequence[Any], ops: list[Op]) -> None:
-        parameters = {p.name for op in (*self.graph.ops, *ops) for p in op.parameters}
-        for place, key in enumerate(feeds):
-            while hasattr(key, "_as_graph_element"):
-                key = key._as_graph_element()  # noqa: PLW2901, SLF001  # as for fetches
-            if isinstance(key, (Variable, Op)):
-                self.find(key)  # is it this graph's?
-                name = key.name
-            elif isinstance(key, str):
-                known = parameters | set(self.elements)
-                name = key if key in known else _plain(key)
-                if name not in known:
-                    leaf = any(name.startswith(f"{a}/") for a in self.graph.attached)
-                    hint = (
-                        " One leaf of attached state can't be fed; feed the whole."
-                        if leaf
-                        else nearest(name, known)
-                    )
-                    raise ValueError(f"nothing takes a feed called {key!r}.{hint}")
-            else:
-                raise TypeError(
-                    f"the key of a feed must be a name, a Variable or an Op, got {key!r}"
-                )
-            if name in self.fed:
-                raise ValueError(f"{name!r} is fed twice, by {feeds[self.fed[name]]!r} and {key!r}")
-            self.fed[name] = place
 
     # -- order ----------------------------------------------------------------------------------
 
@@ -229,8 +156,8 @@ class _Planner:
         leaves = nest.leaves(fetches)
         bare = [leaf for leaf in leaves if not isinstance(leaf, (str, nest.Leaf))]
         bare_ops = [op for op in map(self._bare_op, bare) if op is not None]
-        self.read_feeds(feeds, bare_ops)
-        targets = [self.find(leaf) for leaf in leaves]
+        self.lookup.read_feeds(feeds, bare_ops)
+        targets = [self.lookup.find(leaf) for leaf in leaves]
         order = self.order([op for op in map(self._target_op, targets) if op is not None])
         self._read_variables(order, targets)
         for name in self.fed:
@@ -258,7 +185,9 @@ class _Planner:
         )
 
     def _bare_op(self, leaf: Any) -> Op | None:
-        found = None if leaf is None or hasattr(leaf, "_as_graph_element") else self.find(leaf)
+        found = (
+            None if leaf is None or hasattr(leaf, "_as_graph_element") else self.lookup.find(leaf)
+        )
         return found if isinstance(found, Op) else None
 
     def _target_op(self, target: Element | AttachedLeaf | str) -> Op | None:
@@ -347,11 +276,6 @@ class _Planner:
         for source, slot in self.slots.items():
             if isinstance(source, Input):
                 yield kept.pull(source, slice(slot, slot + len(source.names)))
-
-
-def _plain(name: str) -> str:
-    """Return ``name`` without the ``:0`` that TensorFlow's tensor names end in."""
-    return name.removesuffix(":0")
 
 
 def _caller(op: Op) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from runloop.elements import Variable
 from runloop.graph import get_global_step
-from runloop.planner import check_fetches
+from runloop.lookup import check_fetches
 from runloop.session import Session
 
 __all__ = ["check_late_fetches", "label", "require_global_step"]
