@@ -36,6 +36,7 @@ LANDINGS = (
     ("store",),
     # Floor 2: the kept plan of a run and the one function that calls hooks, then the session.
     ("plan", "dispatch"),
+    ("lookup",),
     ("planner",),
     ("session",),
     # Floor 3: tensors to bytes and back, then what makes a session and puts it together.
