@@ -20,6 +20,7 @@ __all__ = [
     "get_default_graph",
     "get_global_step",
     "get_or_create_global_step",
+    "step_value",
 ]
 
 GLOBAL_STEP = "global_step"
@@ -74,10 +75,11 @@ class Graph:
 
         Raises:
             ValueError: If the name is in use.
+            TypeError: If ``global_step`` is to begin with something else than an integer scalar.
             RuntimeError: If the graph is finalized.
         """
         if name == GLOBAL_STEP and not callable(initial):
-            initial = _step_value(initial)
+            initial = step_value(initial)
         variable = Variable(
             self,
             name,
@@ -119,13 +121,15 @@ class Graph:
 
         Raises:
             TypeError: If ``iterable`` can't be iterated.
-            ValueError: If there is no name or one is in use.
+            ValueError: If there is no name, or one is there twice or in use.
             RuntimeError: If the graph is finalized.
         """
         single = isinstance(names, str)
         every = (names,) if isinstance(names, str) else tuple(names)
         if not every:
             raise ValueError("graph.input needs at least one name, got none")
+        if len(set(every)) < len(every):
+            raise ValueError(f"graph.input: a name is there twice in {every}")
         if not hasattr(iterable, "__iter__"):
             raise TypeError(
                 f"input {every[0]!r}: expected an iterable, got {iterable!r}; call it if it is "
@@ -159,8 +163,10 @@ class Graph:
             after: Ops, or their names, that must run first.
 
         Raises:
-            TypeError: If ``fn`` can't be called or its parameters can't be read.
-            ValueError: If a name is in use or missing, or both outputs and updates are given.
+            TypeError: If ``fn`` can't be called or its parameters can't be read, or something
+                that is no name stands for one.
+            ValueError: If a name is in use, missing or there twice, or both outputs and updates
+                are given.
             RuntimeError: If the graph is finalized.
         """
         return self._op(fn, name, outputs, updates, after, None)
@@ -180,7 +186,8 @@ class Graph:
         Makes ``global_step`` if there is none. Everything else is as for :meth:`op`.
 
         Raises:
-            TypeError: If ``increment`` is not an ``int``; and what :meth:`op` raises.
+            TypeError: If ``increment`` is not an ``int``, or ``global_step`` is not a variable;
+                and what :meth:`op` raises.
         """
         if not isinstance(increment, (int, np.integer)) or isinstance(increment, bool):
             raise TypeError(f"train_op: increment must be an int, got {increment!r}")
@@ -207,14 +214,13 @@ class Graph:
                 f"op {name!r} has both outputs= and updates=: an op either returns named values "
                 f"or replaces variables; make two ops of it"
             )
-        after = (after,) if isinstance(after, (str, Op)) else tuple(after)
         op = Op(
             self,
             name,
             fn,
-            outputs=_names(outputs),
-            updates=_names(updates),
-            after=tuple(other.name if isinstance(other, Op) else other for other in after),
+            outputs=_names(name, "outputs", outputs),
+            updates=_names(name, "updates", updates),
+            after=self._op_names(name, after),
             increment=increment,
         )
         new: dict[str, Element] = {name: op}
@@ -229,16 +235,33 @@ class Graph:
         if increment is not None:
             self._check_open()
             self._check_new(new)
-            if GLOBAL_STEP not in self._elements:
-                self.variable(GLOBAL_STEP, 0, trainable=False)
-            if GLOBAL_STEP in ((op.updates,) if isinstance(op.updates, str) else op.updates or ()):
-                raise ValueError(
-                    f"op {name!r} updates 'global_step', which a train op raises by itself: "
-                    f"take it out of updates=, or make it a plain op"
-                )
+            self._check_train(op, new)
+            get_or_create_global_step(self)
         self._add(new)
         self._ops.append(op)
         return op
+
+    def _op_names(self, name: str, after: Iterable[str | Op] | str | Op) -> tuple[str, ...]:
+        ops = after if isinstance(after, Iterable) and not isinstance(after, str) else (after,)
+        for other in ops:
+            if not isinstance(other, (str, Op)):
+                raise TypeError(f"op {name!r}: after= takes ops or their names, got {other!r}")
+            if isinstance(other, Op) and other.graph is not self:
+                raise ValueError(f"op {name!r}: after={other!r} belongs to another graph")
+        return tuple(other.name if isinstance(other, Op) else other for other in ops)
+
+    def _check_train(self, op: Op, new: Mapping[str, Element]) -> None:
+        updates = (op.updates,) if isinstance(op.updates, str) else op.updates or ()
+        if GLOBAL_STEP in updates:
+            raise ValueError(
+                f"op {op.name!r} updates 'global_step', which a train op raises by itself: "
+                f"take it out of updates=, or make it a plain op"
+            )
+        if GLOBAL_STEP in new:
+            raise ValueError(
+                f"train op {op.name!r}: neither it nor an output can be called 'global_step': "
+                f"that is the variable which it raises"
+            )
 
     def summary(self, tag: str, fetch: Any) -> None:
         """Register a scalar to be saved: ``SummarySaverHook`` writes ``fetch`` under ``tag``.
@@ -401,12 +424,25 @@ def get_or_create_global_step(graph: Graph | None = None) -> Variable:
     return get_global_step(graph) or graph.variable(GLOBAL_STEP, 0, trainable=False)
 
 
-def _step_value(value: Any) -> np.int64:
+def step_value(value: Any) -> np.int64:
+    """Return ``value`` as what ``global_step`` holds.
+
+    Raises:
+        TypeError: If it is not an integer scalar.
+    """
     array = np.asarray(value)
     if array.shape or array.dtype.kind not in "iu":
         raise TypeError(f"'global_step' must be an integer scalar, got {value!r}")
     return np.int64(array)
 
 
-def _names(given: Iterable[str] | str | None) -> tuple[str, ...] | str | None:
-    return given if given is None or isinstance(given, str) else tuple(given)
+def _names(op: str, option: str, given: Iterable[str] | str | None) -> tuple[str, ...] | str | None:
+    if given is None or isinstance(given, str):
+        return given
+    names = tuple(given) if isinstance(given, Iterable) else (given,)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"op {op!r}: {option}= takes a name or a tuple of names, got {name!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"op {op!r}: a name is there twice in {option}={names}")
+    return names

@@ -11,7 +11,7 @@ import numpy as np
 from runloop.arrays import as_array, conform, copy_array
 from runloop.elements import Input, Variable
 from runloop.errors import OutOfRangeError
-from runloop.graph import GLOBAL_STEP
+from runloop.graph import GLOBAL_STEP, step_value
 
 __all__ = ["Store"]
 
@@ -23,11 +23,12 @@ class Store:
     Whoever reads or replaces several holds ``lock``: threads may run one session together.
     """
 
-    __slots__ = ("_iterators", "lock", "step_index", "values")
+    __slots__ = ("_growing", "_iterators", "lock", "step_index", "values")
 
     def __init__(self) -> None:
         self.values: list[Any] = []
         self.lock = threading.Lock()
+        self._growing = threading.RLock()  # not ``lock``: initial values are made by user code
         self.step_index = -1
         self._iterators: dict[Input, Iterator[Any]] = {}
 
@@ -35,19 +36,13 @@ class Store:
         """Give initial values to the variables that the store does not have yet.
 
         Raises:
-            TypeError: If an initial value is not an array.
+            TypeError: If an initial value is ``None``, or that of ``global_step`` no integer.
         """
-        for variable in variables[len(self.values) :]:
-            value = variable.initial() if callable(variable.initial) else variable.initial
-            if variable.name == GLOBAL_STEP:
-                self.step_index = variable.index
-                self.values.append(np.int64(value))
-                continue
-            if value is None:
-                raise TypeError(
-                    f"variable {variable.name!r}: its initial value is None; give an array"
-                )
-            self.values.append(copy_array(as_array(value)))
+        with self._growing:
+            for variable in variables[len(self.values) :]:
+                self.values.append(_initial_value(variable))
+                if variable.name == GLOBAL_STEP:
+                    self.step_index = variable.index
 
     def checked(self, variable: Variable, value: Any, who: str) -> Any:
         """Return ``value`` as it may stand in for ``variable``.
@@ -106,3 +101,12 @@ class Store:
     def forget_iterators(self) -> None:
         """Iterate every input anew at its next pull, as after its state was restored."""
         self._iterators.clear()
+
+
+def _initial_value(variable: Variable) -> Any:
+    value = variable.initial() if callable(variable.initial) else variable.initial
+    if variable.name == GLOBAL_STEP:
+        return step_value(value)
+    if value is None:
+        raise TypeError(f"variable {variable.name!r}: its initial value is None; give an array")
+    return copy_array(as_array(value))
