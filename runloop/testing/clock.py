@@ -1,0 +1,105 @@
+"""A clock that moves when it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from runloop import clock as clocks
+from runloop.hooks.base import SessionRunHook
+
+__all__ = ["FakeClock"]
+
+
+class FakeClock:
+    """A clock on which no time passes but what a test asks for; fits :class:`runloop.clock.Clock`.
+
+        clock = FakeClock()
+        with clock.use():
+            hook = LoggingTensorHook(["loss"], every_n_secs=10)   # asks this clock for the time
+        clock.advance(10)
+
+    Sleeping on it returns at once, and moves it. What reads the time (hooks, timers, sessions)
+    takes the clock that is in use when it is made: make the hook inside :meth:`use`, too.
+
+    Args:
+        start: What ``monotonic()`` says first, in seconds.
+        per_step: Seconds by which :meth:`tick` moves it. A :class:`~runloop.testing.HookHarness`
+            ticks once in every run; in a session of your own :meth:`hook` does.
+        per_read: Seconds by which every ``monotonic()`` moves it, for code that only measures.
+        epoch: What ``time()`` says when ``monotonic()`` says 0, in seconds since 1970.
+
+    Attributes:
+        now: What ``monotonic()`` said last or will say next; may be set.
+        slept: The durations of all sleeps so far, in seconds.
+
+    Raises:
+        ValueError: If ``per_step`` or ``per_read`` is negative.
+    """
+
+    def __init__(
+        self,
+        start: float = 0.0,
+        *,
+        per_step: float = 0.0,
+        per_read: float = 0.0,
+        epoch: float = 1_000_000.0,
+    ) -> None:
+        for name, secs in (("per_step", per_step), ("per_read", per_read)):
+            if not secs >= 0:
+                raise ValueError(f"FakeClock: {name} must be at least 0 seconds, got {secs!r}")
+        self.now = start
+        self.slept: list[float] = []
+        self._per_step = per_step
+        self._per_read = per_read
+        self._epoch = epoch
+
+    def monotonic(self) -> float:
+        """Seconds on this clock, after it moved by ``per_read``."""
+        self.now += self._per_read
+        return self.now
+
+    def time(self) -> float:
+        """Seconds since 1970 on this clock."""
+        return self._epoch + self.now
+
+    def sleep(self, secs: float) -> None:
+        """Move by ``secs`` seconds, and note it in :attr:`slept`."""
+        self.slept.append(secs)
+        self.advance(max(0.0, secs))
+
+    def advance(self, secs: float) -> None:
+        """Let ``secs`` seconds pass.
+
+        Raises:
+            ValueError: If ``secs`` is negative: a monotonic clock never goes back.
+        """
+        if not secs >= 0:
+            raise ValueError(f"FakeClock.advance: secs must be at least 0, got {secs!r}")
+        self.now += secs
+
+    def tick(self) -> None:
+        """Let ``per_step`` seconds pass."""
+        self.now += self._per_step
+
+    @contextmanager
+    def use(self) -> Iterator[Self]:
+        """Give this clock to everything that is made inside the ``with`` block."""
+        with clocks.use(self):
+            yield self
+
+    def hook(self) -> SessionRunHook:
+        """Return a hook that ticks once in every ``run()``, before it."""
+        return _TickHook(self)
+
+    def __repr__(self) -> str:
+        return f"FakeClock(now={self.now})"
+
+
+class _TickHook(SessionRunHook):
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    def before_run(self, run_context: Any) -> None:
+        self._clock.tick()

@@ -1,0 +1,399 @@
+"""Stand-ins for what a hook works with: a session, a writer, other hooks, listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from runloop import nest
+from runloop.hooks.base import SessionRunHook
+from runloop.naming import nearest
+from runloop.run import RunArgs, RunContext, RunValues
+from runloop.testing.events import Event, current_step, show
+
+__all__ = [
+    "FakeSession",
+    "FakeSessionCreator",
+    "MemorySummaryWriter",
+    "RaiseAt",
+    "RecordingHook",
+    "RecordingListener",
+]
+
+
+class RecordingHook(SessionRunHook):
+    """A hook that writes down its calls, and asks for what it is told to ask for.
+
+        hook = RecordingHook("A", asks="loss")
+        ...
+        assert hook.events == ["A.begin", "A.after_create_session", "A.before_run", "A.after_run"]
+        assert hook.results == [0.5]
+
+    Args:
+        name: What its events begin with.
+        asks: What ``before_run`` returns: fetches, :class:`~runloop.RunArgs`, ``None`` for
+            nothing, or a function of the run context that gives one of these.
+        events: A list to write to, so that several hooks share one; a new one if ``None``.
+        failing: ``{method: exception}``: each is raised once, by the first call of the method.
+        stop_after: Requests a stop in the ``after_run`` of this many runs; ``None`` for never.
+
+    Attributes:
+        events: The calls so far, each an :class:`Event` that reads ``name.method``; ``step``,
+            ``args`` and ``results`` are attributes of the event.
+        results: What each ``after_run`` got as ``run_values.results``.
+        steps: The global step that the session had at each ``after_run``.
+        session: The session given to the last ``after_create_session``.
+        coord: Its coordinator.
+    """
+
+    def __init__(
+        self,
+        name: str = "RecordingHook",
+        *,
+        asks: Any = None,
+        events: list[Any] | None = None,
+        failing: Mapping[str, BaseException] | None = None,
+        stop_after: int | None = None,
+    ) -> None:
+        self.name = name
+        self.asks = asks
+        self.events: list[Any] = [] if events is None else events
+        self.results: list[Any] = []
+        self.steps: list[int | None] = []
+        self.session: Any = None
+        self.coord: Any = None
+        self._failing = dict(failing or {})
+        self._stop_after = stop_after
+
+    def _note(self, what: str, session: Any = None, args: Any = None, results: Any = None) -> None:
+        error = self._failing.pop(what, None)
+        step = current_step(session)
+        self.events.append(
+            Event(
+                f"{self.name}.{what}",
+                who=self.name,
+                what=what,
+                step=step,
+                args=args,
+                results=results,
+                error=error,
+            )
+        )
+        if error is not None:
+            raise error
+
+    def begin(self) -> None:
+        """Note the call."""
+        self._note("begin")
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Note the call, and keep both arguments."""
+        self.session, self.coord = session, coord
+        self._note("after_create_session", session)
+
+    def before_run(self, run_context: RunContext) -> RunArgs | None:
+        """Note the call, and ask for what was given as ``asks``."""
+        asks = self.asks(run_context) if callable(self.asks) else self.asks
+        request = asks if asks is None or isinstance(asks, RunArgs) else RunArgs(asks)
+        self._note("before_run", run_context.session, request)
+        return request
+
+    def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
+        """Note the call and the results; request a stop if it is time."""
+        self.results.append(run_values.results)
+        self.steps.append(current_step(run_context.session))
+        self._note("after_run", run_context.session, results=run_values.results)
+        if self._stop_after is not None and len(self.results) >= self._stop_after:
+            run_context.request_stop()
+
+    def end(self, session: Any) -> None:
+        """Note the call."""
+        self._note("end", session)
+
+
+class RecordingListener:
+    """A checkpoint saver's listener that writes down its calls.
+
+    Args:
+        name: What its events begin with.
+        events: A list to write to; a new one if ``None``.
+        stop_at: ``after_save`` returns ``True`` at this step, which asks to stop.
+
+    Attributes:
+        events: The calls so far, e.g. ``"RecordingListener.before_save step=2"``.
+        saved_steps: The steps of all ``after_save`` so far.
+    """
+
+    def __init__(
+        self,
+        name: str = "RecordingListener",
+        *,
+        events: list[Any] | None = None,
+        stop_at: int | None = None,
+    ) -> None:
+        self.name = name
+        self.events: list[Any] = [] if events is None else events
+        self.saved_steps: list[int] = []
+        self._stop_at = stop_at
+
+    def _note(self, what: str, step: int | None = None) -> None:
+        at = "" if step is None else f" step={step}"
+        self.events.append(Event(f"{self.name}.{what}{at}", who=self.name, what=what, step=step))
+
+    def begin(self) -> None:
+        """Note the call."""
+        self._note("begin")
+
+    def before_save(self, session: Any, global_step_value: Any) -> None:
+        """Note the call."""
+        self._note("before_save", int(global_step_value))
+
+    def after_save(self, session: Any, global_step_value: Any) -> bool:
+        """Note the call; return whether to stop."""
+        self._note("after_save", int(global_step_value))
+        self.saved_steps.append(int(global_step_value))
+        return self._stop_at == int(global_step_value)
+
+    def end(self, session: Any, global_step_value: Any) -> None:
+        """Note the call."""
+        self._note("end", int(global_step_value))
+
+
+class MemorySummaryWriter:
+    """A summary writer that remembers; fits :class:`runloop.summary.SummaryWriter`.
+
+    Attributes:
+        scalars: ``(tag, value, step)`` of every scalar so far, values as Python numbers.
+        calls: ``"flush"`` and ``"close"``, in the order in which they were called.
+    """
+
+    def __init__(self) -> None:
+        self.scalars: list[tuple[str, Any, int]] = []
+        self.calls: list[str] = []
+
+    def add_scalar(self, tag: str, value: Any, step: int) -> None:
+        """Remember it."""
+        number = value.item() if hasattr(value, "item") else value
+        self.scalars.append((tag, number, int(step)))
+
+    def flush(self) -> None:
+        """Note the call."""
+        self.calls.append("flush")
+
+    def close(self) -> None:
+        """Note the call. Writing goes on being possible, as with runloop's own writers."""
+        self.calls.append("close")
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close()`` was called after all else."""
+        return bool(self.calls) and self.calls[-1] == "close"
+
+    def values(self, tag: str) -> list[Any]:
+        """Return the values of one tag, in the order in which they were written."""
+        return [value for name, value, _ in self.scalars if name == tag]
+
+
+class RaiseAt(SessionRunHook):
+    """A hook that raises once, at a step and in a method of your choice.
+
+        RaiseAt(3, AbortedError("worker lost"))      # the run that follows step 3 fails
+
+    Args:
+        step: The global step at which to raise: the one that the session has at that moment. It
+            is the step before the run in ``before_run`` and in the run itself, the step after
+            it in ``after_run``. In a graph without a global step, and in ``begin``, runs are
+            counted in its place: the first has number 0.
+        exc: The exception, or a class of exceptions.
+        where: ``"run"`` raises from inside of the run, as an op of the graph would; or the name
+            of a method of the hook.
+        times: How often in all.
+
+    Raises:
+        ValueError: If ``where`` is none of these.
+    """
+
+    _WHERE = ("begin", "after_create_session", "before_run", "run", "after_run", "end")
+
+    def __init__(
+        self,
+        step: int,
+        exc: BaseException | type[BaseException],
+        where: str = "run",
+        *,
+        times: int = 1,
+    ) -> None:
+        if where not in self._WHERE:
+            raise ValueError(
+                f"RaiseAt: where must be one of {', '.join(self._WHERE)}, got {where!r}"
+            )
+        self._step = step
+        self._exc = exc
+        self._where = where
+        self._left = times
+        self._runs = 0
+
+    def _due(self, where: str, session: Any) -> bool:
+        if where != self._where or not self._left:
+            return False
+        step = current_step(session)
+        if (self._runs if step is None else step) != self._step:
+            return False
+        self._left -= 1
+        return True
+
+    def _raise_if_due(self, where: str, session: Any) -> None:
+        if self._due(where, session):
+            raise self._exc
+
+    def begin(self) -> None:
+        """Raise, if this is where, and ``step`` is 0."""
+        self._raise_if_due("begin", None)
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Raise, if this is where and when."""
+        self._raise_if_due("after_create_session", session)
+
+    def before_run(self, run_context: RunContext) -> RunArgs | None:
+        """Raise, or see to it that the run raises, if this is where and when."""
+        self._raise_if_due("before_run", run_context.session)
+        if not self._due("run", run_context.session):
+            return None
+
+        def raise_at() -> None:
+            raise self._exc
+
+        return RunArgs(raise_at)
+
+    def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
+        """Raise, if this is where and when."""
+        self._runs += 1
+        self._raise_if_due("after_run", run_context.session)
+
+    def end(self, session: Any) -> None:
+        """Raise, if this is where and when."""
+        self._raise_if_due("end", session)
+
+
+class FakeSession:
+    """A session without a graph: it gives the values that it was told to give.
+
+        session = FakeSession({"loss": [0.5, 0.25], "global_step": 7})
+        assert session.run(["loss", "global_step"]) == [0.5, 7]
+        assert session.run("loss") == 0.25
+
+    For a hook called by hand, and for a monitored session that is to drive something else than a
+    graph: ``MonitoredSession(FakeSession(...).creator(), hooks, graph=Graph())``.
+
+    Args:
+        values: ``{fetch: value}``. A list is a script: one value a run, the last one again and
+            again; a function without parameters is called for a value; an exception is raised.
+            A fetch that is an object with a ``name`` is looked up by its name, too. What is not
+            there but callable is called without arguments.
+
+    Attributes:
+        runs: ``(fetches, feed_dict)`` of every ``run()`` so far.
+        closed: Whether ``close()`` was called.
+        graph: ``None``.
+    """
+
+    graph: Any = None
+
+    def __init__(self, values: Mapping[Any, Any] | None = None) -> None:
+        self._values = dict(values or {})
+        self._asked: dict[Any, int] = {}
+        self.runs: list[tuple[Any, Any]] = []
+        self.closed = False
+
+    def run(
+        self,
+        fetches: Any,
+        feed_dict: Mapping[Any, Any] | None = None,
+        options: Any = None,
+        run_metadata: Any = None,
+    ) -> Any:
+        """Return the values in the structure of ``fetches``; what is fed takes the fed value.
+
+        Raises:
+            KeyError: If it was not told what a fetch is; names the nearest one that it knows.
+            RuntimeError: If it is closed.
+        """
+        if self.closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+        self.runs.append((fetches, feed_dict))
+        now: dict[Any, Any] = {_key(k): v for k, v in (feed_dict or {}).items()}
+        return _fill(fetches, lambda leaf: self._value(leaf, now))
+
+    def _value(self, leaf: Any, now: dict[Any, Any]) -> Any:
+        key = _key(leaf)
+        if key not in now:
+            now[key] = self._next(key, leaf)
+        return now[key]
+
+    def _next(self, key: Any, leaf: Any) -> Any:
+        if key not in self._values:
+            if callable(leaf):
+                return leaf()
+            names = [name for name in self._values if isinstance(name, str)]
+            raise KeyError(
+                f"FakeSession has no value for {show(leaf)!r}.{nearest(str(key), names)}"
+            )
+        value = self._values[key]
+        if isinstance(value, list):
+            count = self._asked.get(key, 0)
+            self._asked[key] = count + 1
+            value = value[min(count, len(value) - 1)]
+        if callable(value) and not isinstance(value, type):
+            value = value()
+        if isinstance(value, BaseException):
+            raise value
+        return value
+
+    @property
+    def global_step(self) -> int | None:
+        """The value told for ``"global_step"``, if it is one number."""
+        step = self._values.get("global_step")
+        return int(step) if isinstance(step, (int, np.integer)) else None
+
+    def close(self) -> None:
+        """Note it; a ``run()`` after it is an error."""
+        self.closed = True
+
+    def creator(self) -> FakeSessionCreator:
+        """Return a session creator that gives this session, opened anew each time."""
+        return FakeSessionCreator(self)
+
+
+class FakeSessionCreator:
+    """Gives a :class:`FakeSession` to a monitored session.
+
+    Args:
+        session: The session.
+
+    Attributes:
+        created: How often a session was asked for.
+    """
+
+    def __init__(self, session: FakeSession) -> None:
+        self._session = session
+        self.created = 0
+
+    def create_session(self) -> FakeSession:
+        """Return the session, open."""
+        self.created += 1
+        self._session.closed = False
+        return self._session
+
+
+def _key(leaf: Any) -> Any:
+    name = getattr(leaf, "name", leaf)
+    return name.removesuffix(":0") if isinstance(name, str) else leaf
+
+
+def _fill(structure: Any, value: Callable[[Any], Any]) -> Any:
+    members: Iterable[Any] | None = nest.children(structure)
+    if members is None:
+        return value(structure)
+    return nest.rebuild(structure, [_fill(member, value) for member in members])

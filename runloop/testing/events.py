@@ -1,0 +1,114 @@
+"""One thing that happened in a session's life, as a line that can be read and compared."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+
+from runloop import nest
+
+__all__ = ["Event", "current_step", "show"]
+
+_LONGEST = 60
+
+
+class Event(str):
+    """A line of text that also carries what it was made from.
+
+        assert events == ["A.begin", "A.after_create_session step=0", "A.end step=0"]
+
+    It is a string in every respect: lists of events are compared with lists of plain strings, and
+    whatever shows the difference of two lists of strings shows theirs. What is not in the text
+    (times, objects) takes no part in a comparison.
+
+    Attributes:
+        who: The hook's name, or ``"session"``, ``"saver"``, ...
+        what: What happened: a method of a hook, ``"run"``, ``"saved"``, ...
+        step: The global step at that moment; ``None`` where there is none.
+        args: The :class:`~runloop.RunArgs` that were asked for, if any.
+        results: What came out, if anything.
+        error: The exception that it ended with, if any.
+        life: Which session of the monitored session it belongs to: 0, and 1 more for each
+            recovery.
+        start: When it began, in seconds on the clock of the session.
+        secs: How long it took.
+    """
+
+    __slots__ = ("args", "error", "life", "results", "secs", "start", "step", "what", "who")
+
+    who: str
+    what: str
+    step: int | None
+    args: Any
+    results: Any
+    error: BaseException | None
+    life: int
+    start: float
+    secs: float
+
+    def __new__(
+        cls,
+        text: str,
+        *,
+        who: str = "",
+        what: str = "",
+        step: int | None = None,
+        args: Any = None,
+        results: Any = None,
+        error: BaseException | None = None,
+        life: int = 0,
+        start: float = 0.0,
+        secs: float = 0.0,
+    ) -> Self:
+        """Return the line ``text`` with its attributes."""
+        event = super().__new__(cls, text)
+        event.who = who
+        event.what = what
+        event.step = step
+        event.args = args
+        event.results = results
+        event.error = error
+        event.life = life
+        event.start = start
+        event.secs = secs
+        return event
+
+
+def current_step(session: Any) -> int | None:
+    """Return the global step of a session without a ``run()``; ``None`` where there is none.
+
+    A session that is not runloop's is asked for its attribute ``global_step``.
+    """
+    state = getattr(session, "state", None)
+    if callable(state):
+        if getattr(session, "closed", False):
+            return None
+        step = getattr(state(), "variables", {}).get("global_step")
+    else:
+        step = getattr(session, "global_step", None)
+    return int(step) if isinstance(step, (int, np.integer)) else None
+
+
+def show(value: Any) -> str:
+    """Return a value in a few words: scalars as numbers, arrays by dtype and shape, nests as nests."""
+    text = _show(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        shape = ",".join(map(str, value.shape))
+        return f"{value.dtype}[{shape}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_show(k)}: {_show(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_show, value)) + "]"
+    if type(value) is tuple:
+        return "(" + ", ".join(map(_show, value)) + ("," if len(value) == 1 else "") + ")"
+    if nest.children(value) is not None:
+        return f"{type(value).__name__}({', '.join(map(_show, nest.children(value) or ()))})"
+    name = getattr(value, "name", None) or getattr(value, "__name__", None)
+    return name if isinstance(name, str) else repr(value)
