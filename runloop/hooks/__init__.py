@@ -1,6 +1,7 @@
 """Hooks: the protocol, and the ones that come with runloop."""
 
 from runloop.hooks.base import SessionRunHook
+from runloop.hooks.checkpoint_saver import CheckpointSaverHook, CheckpointSaverListener
 from runloop.hooks.early_stopping import EarlyStoppingHook
 from runloop.hooks.feed_fn import FeedFnHook
 from runloop.hooks.final_ops import FinalOpsHook
@@ -17,6 +18,8 @@ from runloop.hooks.summary_saver import SummarySaverHook
 from runloop.timers import NeverTriggerTimer, SecondOrStepTimer
 
 __all__ = [
+    "CheckpointSaverHook",
+    "CheckpointSaverListener",
     "EarlyStoppingHook",
     "FeedFnHook",
     "FinalOpsHook",

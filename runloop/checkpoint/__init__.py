@@ -1,0 +1,31 @@
+"""Checkpoints: the state of a session as a safetensors file, whole, checked and exact.
+
+``Saver`` writes and restores; ``CheckpointReader`` and the functions look at what is on disk.
+"""
+
+from runloop.checkpoint.folder import (
+    latest_checkpoint,
+    list_variables,
+    load_checkpoint,
+    load_variable,
+    restore_newest,
+)
+from runloop.checkpoint.reader import CheckpointReader
+from runloop.checkpoint.restore import RestoreReport
+from runloop.checkpoint.retention import KeepBest
+from runloop.checkpoint.saver import Saver
+from runloop.checkpoint.state_file import CheckpointState, get_checkpoint_state
+
+__all__ = [
+    "CheckpointReader",
+    "CheckpointState",
+    "KeepBest",
+    "RestoreReport",
+    "Saver",
+    "get_checkpoint_state",
+    "latest_checkpoint",
+    "list_variables",
+    "load_checkpoint",
+    "load_variable",
+    "restore_newest",
+]

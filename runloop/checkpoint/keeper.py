@@ -1,0 +1,179 @@
+"""A folder of checkpoints as who saves into it sees it: lock, order, state file, retention."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from typing import Any
+
+from runloop.checkpoint.files import Files, write_all
+from runloop.checkpoint.folder import data_file, unlisted
+from runloop.checkpoint.lock import FolderLock
+from runloop.checkpoint.reader import SUFFIX, CheckpointReader
+from runloop.checkpoint.retention import Record, Rules, keep, last_preserved
+from runloop.checkpoint.state_file import STATE_FILE, CheckpointState, format_state, read_state
+from runloop.checkpoint.writer import make_dirs, replace_file, sweep, write_checkpoint
+from runloop.errors import CheckpointError
+
+__all__ = ["Keeper"]
+
+_log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Saves into one folder, in the order that leaves a whole newest checkpoint at any moment.
+
+    Args:
+        files: The file layer.
+        folder: Where the state file is; need not be there yet.
+        rules: What is kept.
+    """
+
+    def __init__(self, files: Files, folder: str, rules: Rules) -> None:
+        self.folder = folder
+        self.records: list[Record] = []
+        self._files = files
+        self._rules = rules
+        self._lock = FolderLock(folder)
+        self._known = False
+        self._started: float | None = None
+
+    def open(self, prefix: str) -> None:
+        """Become the one who saves here: take the lock, sweep, and see what there is.
+
+        Args:
+            prefix: What the data files are called, relative to the folder, without step and
+                suffix.
+
+        Raises:
+            CheckpointLockedError: If another process saves here.
+            CheckpointWriteError: If the folder can't be made or locked.
+        """
+        make_dirs(self._files, self.folder)
+        if self._lock.acquire() or not self._known:
+            data_folder = os.path.dirname(os.path.join(self.folder, prefix))
+            for folder in {self.folder, data_folder or "."}:
+                sweep(self._files, folder)
+            self._look(prefix)
+            self._known = True
+        data_folder = os.path.join(self.folder, os.path.dirname(prefix))
+        make_dirs(self._files, data_folder)
+
+    def _look(self, prefix: str) -> None:
+        """Find out which checkpoints there are, in the order of their saving."""
+        try:
+            state = read_state(self.folder)
+        except CheckpointError as exc:
+            _log.warning("Writing a new state file, for the old one is of no use: %s", exc)
+            state = None
+        found: dict[str, Record] = {}
+        if state is not None:
+            names = [*state.all_model_checkpoint_paths, state.model_checkpoint_path]
+            times = dict(zip(names, state.all_model_checkpoint_timestamps, strict=False))
+            serial = 0
+            for name in names:
+                path = data_file(os.path.join(self.folder, name))
+                if path is None:
+                    continue
+                name = os.path.relpath(path, self.folder)  # noqa: PLW2901 - now with its suffix
+                record = self._record(name, serial + 1, times.get(name, 0.0))
+                serial = max(serial, record.serial)
+                found[name] = record
+        ours = re.compile(rf"{re.escape(os.path.basename(prefix))}(-\d+)?{re.escape(SUFFIX)}")
+        below = os.path.dirname(prefix)
+        for name, reader in unlisted(os.path.join(self.folder, below), set()):
+            if isinstance(reader, CheckpointReader):
+                reader.close()
+                name = os.path.join(below, name)  # noqa: PLW2901
+                if ours.fullmatch(os.path.basename(name)) and name not in found:
+                    found[name] = self._record(name, 0, 0.0)
+        self.records = sorted(found.values(), key=lambda record: (record.serial, record.name))
+
+    def _record(self, name: str, serial: int, time: float) -> Record:
+        try:
+            with CheckpointReader(os.path.join(self.folder, name)) as reader:
+                document = reader.document
+        except CheckpointError:  # damaged: retention gives it up in its turn
+            document = None
+        if document is None:
+            return Record(name, serial, None, time)
+        if self._started is None or document.serial >= max(
+            (r.serial for r in self.records), default=0
+        ):
+            self._started = document.started
+        return Record(name, document.serial, document.step, document.time, document.metrics)
+
+    def next_record(
+        self, name: str, step: int | None, time: float, metrics: dict[str, float]
+    ) -> Record:
+        """Return the record of the save that comes now."""
+        serial = max((record.serial for record in self.records), default=0) + 1
+        return Record(name, serial, step, time, metrics)
+
+    def save(self, record: Record, arrays: dict[str, Any], document: dict[str, Any]) -> str:
+        """Write a checkpoint, announce it, and delete what the rules give up, in that order.
+
+        Returns:
+            The path of the data file.
+
+        Raises:
+            CheckpointWriteError: If the system fails. Everything that the state file lists
+                stands.
+        """
+        started = self._started = self._started if self._started is not None else record.time
+        path = os.path.join(self.folder, record.name)
+        write_checkpoint(
+            self._files,
+            path,
+            arrays,
+            {
+                "step": record.step,
+                "serial": record.serial,
+                "time": record.time,
+                "started": started,
+                # JSON has no NaN and no infinity; float() reads them from a string.
+                "metrics": {k: v if v - v == 0 else str(v) for k, v in record.metrics.items()},
+                **document,
+            },
+        )
+        # From here on the file is there, announced or not.
+        self.records = [r for r in self.records if r.name != record.name] + [record]
+        kept = keep(self.records, self._rules, started)
+        listed = [r for r, k in zip(self.records, kept, strict=True) if k]
+        self._write_state(listed, last_preserved(self.records, self._rules, started))
+        for given_up in [r for r, k in zip(self.records, kept, strict=True) if not k]:
+            self._delete(given_up)
+        return path
+
+    def _write_state(self, listed: list[Record], preserved: float | None) -> None:
+        names = [record.name.replace(os.sep, "/") for record in listed]
+        content = format_state(
+            CheckpointState(
+                model_checkpoint_path=names[-1],
+                all_model_checkpoint_paths=names,
+                all_model_checkpoint_timestamps=[record.time for record in listed],
+                last_preserved_timestamp=preserved,
+            )
+        )
+
+        def write(fd: int) -> None:
+            write_all(self._files, fd, content, 0)
+
+        replace_file(self._files, os.path.join(self.folder, STATE_FILE), write)
+
+    def _delete(self, record: Record) -> None:
+        try:
+            self._files.unlink(os.path.join(self.folder, record.name))
+        except FileNotFoundError:  # somebody else did
+            pass
+        except OSError as exc:
+            # It stays a record, so that the next save tries again.
+            _log.warning("The old checkpoint %s can't be deleted: %s", record.name, exc)
+            return
+        self.records = [r for r in self.records if r is not record]
+
+    def close(self) -> None:
+        """Give the lock back; :meth:`open` takes it again."""
+        self._lock.release()
+        self._known = False

@@ -1,0 +1,362 @@
+"""Putting a checkpoint into a session: all of it, or nothing.
+
+First everything is compared, then every tensor is checked against its CRC-32, and only then is
+anything touched. Arrays that are there are written into, so that a restore needs no second copy
+of the state.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from runloop.checkpoint.reader import CheckpointReader
+from runloop.errors import CheckpointFormatError, CheckpointMismatchError
+from runloop.session import Session
+from runloop.state import to_numpy
+from runloop.unpack import ABSENT, Matching, Read, decode, like, references
+
+__all__ = ["Choice", "RestoreReport", "restore"]
+
+HOOKS = "hooks"
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What a restore did; prints as a short text.
+
+    Attributes:
+        path: The data file.
+        step: The step at which it was saved, if that is known.
+        restored: Names of what was restored: variables, attached arrays and objects.
+        missing: Names that the session has and the file has not; left as they were.
+        unexpected: Names that the file has and the session has not.
+        mismatched: ``{name: what differs}``; left as they were.
+    """
+
+    path: str
+    step: int | None
+    restored: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> bool:
+        """Whether everything that was asked for fits."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        step = "" if self.step is None else f" (step {self.step})"
+        lines = [f"{self.path}{step}: {len(self.restored)} restored"]
+        lines += _listed("missing in the file", self.missing)
+        lines += _listed("unexpected in the file", self.unexpected)
+        lines += _listed("mismatched", [f"{n}: {why}" for n, why in self.mismatched.items()])
+        return "\n".join(lines)
+
+
+def _listed(title: str, items: Iterable[str]) -> list[str]:
+    items = sorted(items)
+    if not items:
+        return []
+    lines = [f"{title} ({len(items)}):", *(f"  {item}" for item in items[:_SHOWN])]
+    if len(items) > _SHOWN:
+        lines.append(f"  ... and {len(items) - _SHOWN} more")
+    return lines
+
+
+class Choice:
+    """Which names are restored, and what they are called in the file.
+
+    Args:
+        include: Patterns of names here, as in a shell (``"encoder/*"``); ``None`` for all.
+        exclude: Patterns of names that are not restored.
+        rename: ``{name in the file: name here}``; with a ``/`` at the end of both, everything
+            below it.
+
+    Raises:
+        TypeError: If patterns are a single string.
+        ValueError: If only one side of a renaming ends with ``/``.
+    """
+
+    def __init__(
+        self,
+        include: Iterable[str] | None,
+        exclude: Iterable[str] | None,
+        rename: Mapping[str, str] | None,
+    ) -> None:
+        for what, patterns in (("include", include), ("exclude", exclude)):
+            if isinstance(patterns, str):
+                raise TypeError(f"{what} must be a list of patterns, got {patterns!r}")
+        self._include = None if include is None else tuple(include)
+        self._exclude = tuple(exclude or ())
+        self._rename = dict(rename or {})
+        for there, here in self._rename.items():
+            if there.endswith("/") != here.endswith("/"):
+                raise ValueError(
+                    f"rename: both sides must end with '/' or none, got {there!r}: {here!r}"
+                )
+
+    def wanted(self, name: str) -> bool:
+        """Whether the thing with this name here is to be restored."""
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self._exclude):
+            return False
+        return self._include is None or any(fnmatch.fnmatchcase(name, p) for p in self._include)
+
+    def there(self, name: str) -> str:
+        """Return the name in the file of what is called ``name`` here."""
+        for there, here in self._rename.items():
+            if name == here:
+                return there
+            if here.endswith("/") and name.startswith(here):
+                return there + name[len(here) :]
+        return name
+
+    def here(self, name: str) -> str:
+        """Return the name here of what is called ``name`` in the file."""
+        for there, here in self._rename.items():
+            if name == there:
+                return here
+            if there.endswith("/") and name.startswith(there):
+                return here + name[len(there) :]
+        return name
+
+
+def restore(
+    session: Session,
+    reader: CheckpointReader,
+    variables: Mapping[str, str],
+    choice: Choice,
+    *,
+    strict: bool,
+    whole: bool,
+) -> RestoreReport:
+    """Put an open checkpoint into a session.
+
+    Args:
+        session: What is restored.
+        reader: The open checkpoint.
+        variables: ``{name of a variable: its name in checkpoints}``.
+        choice: Which part.
+        strict: Whether anything missing, unexpected or mismatched is an error.
+        whole: Whether ``variables`` are all of the session's, so that others are unexpected.
+
+    Raises:
+        CheckpointMismatchError: With ``strict``, if something does not fit; carries the report.
+            Nothing was touched.
+        CheckpointCorruptError: If a tensor is damaged. Nothing was touched.
+        CheckpointFormatError: If the document can't be understood, or an object does not take its
+            state back. Nothing was touched, or objects have their former states again.
+    """
+    state = session.state()
+    matching = Matching(reader, lambda name: choice.there(variables.get(name, name)), choice.wanted)
+    assigned: dict[str, Any] = {}
+    validated = {v.name for v in session.graph.variables if v.validate}
+    for name in variables:
+        matching.array(
+            name,
+            state.variables[name],
+            _keeper(assigned, name),
+            validate=name in validated,
+        )
+    variable_reads = len(matching.reads)
+    document = reader.document
+    nodes = document.attached if document else {}
+    for name, obj in state.attached.items():
+        # A file without document is restored by names alone: only arrays can be found in it.
+        if document is None:
+            missing = len(matching.missing)
+            matching.tree(name, obj, ABSENT)
+            matching.missing[missing:] = [n for n in matching.missing[missing:] if n != name]
+        else:
+            matching.tree(name, obj, nodes.get(choice.there(name), ABSENT))
+    hooks = document.hooks if document else {}
+    hooks = {name: node for name, node in hooks.items() if choice.wanted(f"{HOOKS}/{name}")}
+    report = _report(reader, matching, choice, state.attached, whole=whole)
+    if strict and not report.exact:
+        raise CheckpointMismatchError(
+            f"the checkpoint does not fit the session, and nothing was restored; strict=False "
+            f"restores what fits: {report}",
+            report,
+        )
+    _put(session, reader, matching, variable_reads, assigned, hooks)
+    return report
+
+
+def _keeper(assigned: dict[str, Any], name: str) -> Callable[[Any], None]:
+    def keep(value: Any) -> None:
+        assigned[name] = value
+
+    return keep
+
+
+def _report(
+    reader: CheckpointReader,
+    matching: Matching,
+    choice: Choice,
+    attached: Mapping[str, Any],
+    *,
+    whole: bool,
+) -> RestoreReport:
+    used = set(matching.used)
+    unexpected = list(matching.unexpected)
+    if reader.document is not None:
+        for node in reader.document.hooks.values():
+            used.update(references(node))
+        for name, node in reader.document.attached.items():
+            here = choice.here(name)
+            if here not in attached and choice.wanted(here):
+                names = set(references(node)) - used
+                used |= names
+                unexpected.extend(names or {name})
+    if whole:
+        unexpected += [
+            name for name in reader.stored if name not in used and choice.wanted(choice.here(name))
+        ]
+    return RestoreReport(
+        reader.path,
+        reader.step,
+        tuple([read.name for read in matching.reads] + matching.restored),
+        tuple(matching.missing),
+        tuple(dict.fromkeys(unexpected)),
+        matching.mismatched,
+    )
+
+
+def _put(
+    session: Session,
+    reader: CheckpointReader,
+    matching: Matching,
+    variable_reads: int,
+    assigned: dict[str, Any],
+    hooks: Mapping[str, Any],
+) -> None:
+    in_place, fresh = _split(matching.reads, variable_reads, reader)
+    reader.verify({read.source_name for read, _ in in_place})
+    new: list[tuple[Callable[[Any], None], Any]] = []
+    for read in fresh:
+        array = reader.read(read.source_name)
+        have = to_numpy(read.current).dtype
+        if array.dtype != have and array.dtype.newbyteorder("=") == have.newbyteorder("="):
+            array = array.astype(have)
+        assert read.put is not None  # noqa: S101 - _split left the others in place
+        new.append((read.put, like(array, read.current)))
+    try:
+        states = {name: decode(node, reader) for name, node in hooks.items()}
+        matching.load_objects()
+    except ValueError as exc:
+        if isinstance(exc, CheckpointFormatError):
+            raise
+        raise CheckpointFormatError(f"{reader.path}: {exc}") from exc
+    for read, array in in_place:
+        reader.read_into(read.source_name, array, check=False)
+    for put, value in new:
+        put(value)
+    session.assign(assigned)
+    matching.put_back()
+    session.finish_restore(states)
+
+
+def _split(
+    reads: list[Read], variable_reads: int, reader: CheckpointReader
+) -> tuple[list[tuple[Read, np.ndarray[Any, Any]]], list[Read]]:
+    """Part the arrays that are written into from those that are replaced by new ones.
+
+    Replaced are read-only ones, those with elements that share memory, and those that share memory
+    with another one: variables always, attached arrays if the two were saved different.
+    """
+    in_place = []
+    fresh = []
+    spans: list[tuple[int, int, int]] = []
+    arrays: dict[int, np.ndarray[Any, Any]] = {}
+    for index, read in enumerate(reads):
+        array = _memory_of(read.current)
+        spec = reader.spec(read.source_name)
+        if array is None or spec is None or spec[0] != array.shape:
+            continue
+        if spec[1].newbyteorder("=") != array.dtype.newbyteorder("="):
+            continue
+        arrays[index] = array
+        low, high = _bounds(array)
+        spans.append((low, high, index))
+    for index in _sharing(spans, reads, variable_reads, reader):
+        if reads[index].put is not None:
+            del arrays[index]
+    for index, read in enumerate(reads):
+        if index in arrays:
+            in_place.append((read, arrays[index]))
+        elif read.put is not None:
+            fresh.append(read)
+        else:
+            raise CheckpointMismatchError(
+                f"{read.name} can't be restored: it is read-only, or its elements share memory; "
+                f"nothing was restored"
+            )
+    return in_place, fresh
+
+
+def _memory_of(value: Any) -> np.ndarray[Any, Any] | None:
+    """Return the array to write into, ``None`` if that can't be done."""
+    if not isinstance(value, np.ndarray):
+        if str(getattr(value, "device", "")) != "cpu" or not hasattr(value, "detach"):
+            return None
+        value = to_numpy(value)  # PyTorch's memory seen by NumPy
+    if not value.flags.writeable:
+        return None
+    if not (value.flags.c_contiguous or value.flags.f_contiguous):
+        reach = 0
+        for stride, size in sorted(
+            (abs(s), n) for s, n in zip(value.strides, value.shape, strict=True)
+        ):
+            if size > 1:
+                if stride <= reach:
+                    return None
+                reach = stride * (size - 1)
+    array: np.ndarray[Any, Any] = value
+    return array
+
+
+def _bounds(array: np.ndarray[Any, Any]) -> tuple[int, int]:
+    low = high = array.__array_interface__["data"][0]
+    for stride, size in zip(array.strides, array.shape, strict=True):
+        if size == 0:
+            return low, low
+        if stride < 0:
+            low += stride * (size - 1)
+        else:
+            high += stride * (size - 1)
+    return low, high + array.itemsize
+
+
+def _sharing(
+    spans: list[tuple[int, int, int]],
+    reads: list[Read],
+    variable_reads: int,
+    reader: CheckpointReader,
+) -> set[int]:
+    """Return the indices of the reads whose memory must not be written into."""
+    found: set[int] = set()
+    group: list[tuple[int, int, int]] = []
+    end = -1
+
+    def settle() -> None:
+        attached = [span for span in group if span[2] >= variable_reads]
+        if len(group) > 1:
+            found.update(span[2] for span in group if span[2] < variable_reads)
+        same = {(s[0], s[1], reader.stored[reads[s[2]].source_name].crc) for s in attached}
+        if len(same) > 1:
+            found.update(span[2] for span in attached[1:])
+
+    for span in sorted(span for span in spans if span[0] < span[1]):
+        if span[0] >= end:
+            settle()
+            group, end = [], -1
+        group.append(span)
+        end = max(end, span[1])
+    settle()
+    return found
