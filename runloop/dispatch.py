@@ -24,8 +24,14 @@ _new = tuple.__new__
 
 def does_nothing(method: _F) -> _F:
     """Mark a method of a base class as one that need not be called."""
-    method.does_nothing = True  # type: ignore[attr-defined]
+    # Not just True: functools.wraps would copy that, and a mock has every attribute.
+    method.does_nothing = method  # type: ignore[attr-defined]
     return method
+
+
+def _is_overridden(method: _Method) -> bool:
+    function = getattr(method, "__func__", method)
+    return getattr(function, "does_nothing", None) is not function
 
 
 def check_hooks(hooks: Iterable[Any]) -> tuple[Any, ...]:
@@ -89,7 +95,7 @@ class Dispatcher:
 
     def _overridden(self, name: str) -> list[tuple[int, _Method]]:
         methods = ((index, getattr(hook, name)) for index, hook in enumerate(self.hooks))
-        return [(index, m) for index, m in methods if not getattr(m, "does_nothing", False)]
+        return [(index, method) for index, method in methods if _is_overridden(method)]
 
     def companions(self) -> dict[str, Any]:
         """Return the hooks that have state of their own, by name."""
@@ -131,6 +137,8 @@ class Dispatcher:
             TypeError: If ``before_run`` returns something else than ``RunArgs`` or ``None``.
         """
         before, after = self._before, self._after
+        if run_metadata is not None:
+            run_metadata.hook_stats = ()  # of the run before
         if not before and not after:
             return session.run(fetches, feed_dict, options, run_metadata), False
         if self._watchers and any(hook.wants_hook_stats for hook in self._watchers):
@@ -197,7 +205,7 @@ class Dispatcher:
         """Return the methods, wrapped so that each call leaves its time in ``metadata``."""
         stats: list[HookStats] = []
         metadata.hook_stats = stats
-        origin = metadata.start = self._clock.monotonic()
+        origin = metadata.origin = self._clock.monotonic()
 
         def timed(index: int, name: str, method: _Method) -> _Method:
             def call(*args: Any) -> Any:

@@ -201,8 +201,9 @@ def _run_traced(
 ) -> None:
     stats: list[OpStats] = []
     metadata.step_stats = stats
-    if metadata.start is None:
-        metadata.start = clock.monotonic()
+    origin, metadata.origin = metadata.origin, None
+    if origin is None:
+        origin = clock.monotonic()
     for step, inputs in zip(steps, needs, strict=True):
         begin = clock.monotonic()
         try:
@@ -219,7 +220,7 @@ def _run_traced(
                 getattr(array, "nbytes", 0)
                 for array in (result if isinstance(result, (tuple, list)) else (result,))
             )
-            start = begin - metadata.start
+            start = begin - origin
             stats.append(OpStats(step.op.name, start * 1e6, duration * 1e6, inputs, size))
 
 

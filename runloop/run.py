@@ -134,8 +134,8 @@ class RunMetadata:
         hook_stats: One :class:`HookStats` for each ``before_run`` and ``after_run``, where a
             hook asked for it by ``wants_hook_stats``; else empty. It goes on growing until the
             last ``after_run`` returned.
-        start: The moment on the session's monotonic clock from which both count; ``None`` where
-            nothing was recorded.
+        origin: The moment on the session's monotonic clock from which the coming run counts both,
+            set by whoever began to measure before it; ``None`` for its own start.
 
     Follows ``tf.compat.v1.RunMetadata`` of TensorFlow 2.21 in its use, not in its fields.
     """
@@ -143,7 +143,7 @@ class RunMetadata:
     # Defaults on the class: one is made at each step, and mostly stays as it is.
     step_stats: Sequence[OpStats] = ()
     hook_stats: Sequence[HookStats] = ()
-    start: float | None = None
+    origin: float | None = None
 
     def __repr__(self) -> str:
         return f"RunMetadata(step_stats={self.step_stats!r}, hook_stats={self.hook_stats!r})"

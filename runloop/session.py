@@ -152,6 +152,8 @@ class Session:
             if run_metadata is None:
                 run_metadata = RunMetadata()
             return plan.execute(self._store, fetches, feed_values, (run_metadata, self._clock))
+        if run_metadata is not None and run_metadata.step_stats:
+            run_metadata.step_stats = ()  # of the run before
         return plan.execute(self._store, fetches, feed_values, None)
 
     def _plan(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> Plan:
@@ -171,9 +173,10 @@ class Session:
     def _catch_up(self) -> None:
         """Take in what was added to the graph since the last run."""
         self._check_open()
+        version = self._graph.version  # first: what another thread adds meanwhile is for next time
         self._store.grow(self._graph.variables)
         self._forget_plans()
-        self._version = self._graph.version
+        self._version = version
 
     def _forget_plans(self) -> None:
         self._plans, self._old_plans = {}, {}
