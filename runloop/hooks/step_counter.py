@@ -24,7 +24,8 @@ class StepCounterHook(SessionRunHook):
 
         global_step/sec: 12.3
 
-    The first run only starts the count. The line goes to the logger
+    The first run only starts the count. Where a train op's increment is larger than 1, an interval
+    may end a run late, as in TensorFlow. The line goes to the logger
     ``runloop.hooks.step_counter`` at level ``INFO``; the scalar is written under the same tag.
     The first five runs that leave the global step where it was are warned of. Nothing is kept
     over a restart: the time that a program was not running is in no figure.

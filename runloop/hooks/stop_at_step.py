@@ -14,8 +14,9 @@ __all__ = ["StopAtStepHook"]
 class StopAtStepHook(SessionRunHook):
     """Requests a stop once the global step has reached a number.
 
-    It looks after each run. A session that is restored at or beyond the last step still makes
-    one run, as in TensorFlow.
+    It looks after each run that an increment of 1 could have brought there. So a session that is
+    restored at or beyond the last step still makes one run, and where a train op's increment is
+    larger it may make one run too many, as in TensorFlow.
 
     Args:
         num_steps: Steps to make from where the first session starts. A program that is killed
