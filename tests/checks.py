@@ -1,4 +1,4 @@
-"""What several test files share: whole error texts, a clock that stands still, recording hooks."""
+"""What several test files share: whole error texts, and hooks that write down their calls."""
 
 from contextlib import contextmanager
 
@@ -15,32 +15,6 @@ def fails(kind, text):
         yield info
     assert type(info.value) is kind
     assert str(info.value) == text
-
-
-class FakeClock:
-    """Time passes only when somebody sleeps or the test says so."""
-
-    def __init__(self):
-        self.now = 100.0
-        self.slept = []
-
-    def monotonic(self):
-        return self.now
-
-    def time(self):
-        return 1_000_000.0 + self.now
-
-    def sleep(self, secs):
-        self.slept.append(secs)
-        self.now += secs
-
-
-class TickingClock(FakeClock):
-    """One more second whenever somebody looks."""
-
-    def monotonic(self):
-        self.now += 1.0
-        return self.now
 
 
 class Recorder:

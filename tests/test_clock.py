@@ -5,8 +5,9 @@ import threading
 import time
 
 from runloop import clock
+from runloop.testing import FakeClock
 
-from .checks import FakeClock, fails
+from .checks import fails
 
 
 def test_the_clock_is_the_systems_by_default():
