@@ -84,7 +84,7 @@ def test_digits_learns_the_held_out_fifth(undisturbed):
 def test_digits_writes_metrics_as_json_lines(undisturbed):
     folder, _ = undisturbed
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if "loss" in line]
+    losses = [line["value"] for line in lines if line["tag"] == "loss"]
 
     assert len(losses) >= 15
     assert losses[-1] < losses[0]
