@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from runloop.elements import Attached, Element, Input, InputValue, Op, Output, Variable
+from runloop.handles import GraphHandles
 from runloop.naming import caller_site
 from runloop.references import check_references
 from runloop.state import check_attachable, is_stateful
@@ -26,7 +27,7 @@ __all__ = [
 GLOBAL_STEP = "global_step"
 
 
-class Graph:
+class Graph(GraphHandles):
     """Named variables, ops, inputs and attached state: the program that sessions run.
 
     A graph holds no values of its own. Names are shared by all kinds: each is used once.
@@ -344,10 +345,6 @@ class Graph:
         """
         self._check_open()
         self._collections.setdefault(key, []).append(value)
-
-    def get_collection(self, key: Any) -> list[Any]:
-        """Return a copy of the list kept under ``key``; empty if there is none."""
-        return list(self._collections.get(key, ()))
 
     def get_collection_ref(self, key: Any) -> list[Any]:
         """Return the very list kept under ``key``, made if there is none."""

@@ -27,11 +27,11 @@ ROOT = Path(runloop.__file__).parent
 LANDINGS = (
     # Floor 0: the ground.
     ("errors", "clock", "naming", "dtypes"),
-    ("nest", "arrays"),
+    ("nest", "arrays", "tensor_types"),
     # Floor 1: what is run, threads, when to fire, where scalars go, state as tensors and JSON.
     ("run", "timers", "coordinator", "data", "summary", "state"),
     ("elements", "unpack"),
-    ("references",),
+    ("references", "handles"),
     ("graph",),
     ("store",),
     # Floor 2: the kept plan of a run and the one function that calls hooks, then the session.

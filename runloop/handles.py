@@ -1,0 +1,370 @@
+"""Handles: the parts of a graph as hooks written for TensorFlow see them.
+
+    graph.get_tensor_by_name("loss:0")       # .name "loss:0", .op.name "loss", a fetch and a feed
+
+A handle names a part of a graph and holds no value. There is one per part and kind: a graph gives
+the same object again, so that handles can be keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from runloop.elements import Attached, Element, InputValue, Op, Output, Variable
+from runloop.naming import nearest
+from runloop.nest import Leaf
+from runloop.tensor_types import DType, TensorShape
+
+__all__ = ["GraphHandles", "Operation", "Tensor", "VariableHandle"]
+
+_H = TypeVar("_H", bound="_Handle")
+
+_VARIABLES = "variables"
+_TRAINABLE = "trainable_variables"
+_GLOBAL_STEP = "global_step"
+
+
+class _Handle(Leaf):
+    def __init__(self, graph: Any, key: str) -> None:
+        self.graph = graph
+        self._key = key
+
+    @property
+    def device(self) -> str:
+        """Where it lives; always empty."""
+        return ""
+
+    def _as_graph_element(self) -> str:
+        return self._key
+
+    def _initial(self) -> Any:
+        """Return an initial value to learn type and shape from, ``None`` where there is none."""
+        element = self.graph.elements.get(self._key)
+        if not isinstance(element, Variable):
+            return None
+        return element.initial() if callable(element.initial) else element.initial
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"  # type: ignore[attr-defined]
+
+
+class Operation(_Handle):
+    """An operation: ``name`` has no ``:0``.
+
+    Attributes:
+        graph: The graph that it belongs to.
+
+    Follows ``tf.Operation`` of TensorFlow 2.21.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name, as in the graph."""
+        return self._key
+
+    @property
+    def type(self) -> str:
+        """What it is: ``VarHandleOp``, ``Placeholder`` (an input, attached state) or ``PyFunc``."""
+        element = self.graph.elements.get(self._key)
+        if isinstance(element, Variable):
+            return "VarHandleOp"
+        return "Placeholder" if isinstance(element, (InputValue, Attached)) else "PyFunc"
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """Its one tensor."""
+        return [self.graph.get_tensor_by_name(f"{self._key}:0")]
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The tensors that it reads, as far as they are in the graph."""
+        element = self.graph.elements.get(self._key)
+        op = element.op if isinstance(element, Output) else element
+        parameters = op.parameters if isinstance(op, Op) else ()
+        names = (p.name for p in parameters if p.name in self.graph.elements)
+        return tuple(self.graph.get_tensor_by_name(f"{name}:0") for name in names)
+
+    def run(self, feed_dict: Mapping[Any, Any] | None = None, session: Any = None) -> None:
+        """Run it in ``session``, which must be given.
+
+        Raises:
+            ValueError: If no session is given.
+        """
+        _needs(session, f"Operation.run of {self.name!r}").run(self, feed_dict)
+
+
+class _Valued(_Handle):
+    """What tensors and variables share."""
+
+    _dtype: DType | None = None
+    _shape: TensorShape | None = None
+
+    @property
+    def name(self) -> str:
+        """The name, with ``:0`` at its end."""
+        return f"{self._key}:0"
+
+    @property
+    def op(self) -> Operation:
+        """The operation that gives it."""
+        found: Operation = self.graph.get_operation_by_name(self._key)
+        return found
+
+    @property
+    def dtype(self) -> DType:
+        """The element type; known for variables, else ``unknown``.
+
+        A variable whose initial value is made by a function has it called, once.
+        """
+        self._learn()
+        return self._dtype or DType("unknown")
+
+    @property
+    def shape(self) -> TensorShape:
+        """The shape; known for variables and after :meth:`set_shape`."""
+        self._learn()
+        return self._shape or TensorShape(None)
+
+    def get_shape(self) -> TensorShape:
+        """Return :attr:`shape`."""
+        return self.shape
+
+    def set_shape(self, shape: Any) -> None:
+        """Say what the shape is, where it is not known; nothing checks it."""
+        self._learn()
+        self._shape = TensorShape(shape)
+
+    def eval(self, feed_dict: Mapping[Any, Any] | None = None, session: Any = None) -> Any:
+        """Return the value in ``session``, which must be given.
+
+        Raises:
+            ValueError: If no session is given.
+        """
+        return _needs(session, f"eval of {self.name!r}").run(self, feed_dict)
+
+    def _learn(self) -> None:
+        if self._dtype is None:
+            value = self._initial()
+            self._dtype = DType("unknown") if value is None else DType.of(value)
+            if value is not None:
+                self._shape = TensorShape(getattr(value, "shape", None) or ())
+
+
+class Tensor(_Valued):
+    """The value of anything in a graph: a fetch, and a key of feeds.
+
+    Attributes:
+        graph: The graph that it belongs to.
+
+    Follows ``tf.Tensor`` of TensorFlow 2.21 in graph mode; there is no arithmetic on it.
+    """
+
+    @property
+    def value_index(self) -> int:
+        """Which output of its operation it is; always 0."""
+        return 0
+
+
+class VariableHandle(_Valued):
+    """A variable of a graph.
+
+    Attributes:
+        graph: The graph that it belongs to.
+
+    Follows ``tf.compat.v1.Variable`` of TensorFlow 2.21, without what builds graphs.
+    """
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it is one of the trainable variables."""
+        element = self.graph.elements[self._key]
+        return bool(element.trainable)
+
+    def read_value(self) -> Tensor:
+        """Return the tensor of its value."""
+        found: Tensor = self.graph.get_tensor_by_name(self.name)
+        return found
+
+    value = read_value
+
+    def load(self, value: Any, session: Any = None) -> None:
+        """Give the variable another value in ``session``, which must be given.
+
+        Args:
+            value: Of the variable's shape; converted to its type, and copied.
+            session: A session of runloop, or one that wraps it (``raw_session()``).
+
+        Raises:
+            ValueError: If no session is given, or the shape differs.
+        """
+        import numpy as np  # what converts the value is asked for only here
+
+        session = _needs(session, f"load of {self.name!r}")
+        raw = getattr(session, "raw_session", None)
+        target = raw() if callable(raw) else session
+        old = target.state().variables[self._key]
+        target.assign({self._key: np.array(value, dtype=getattr(old, "dtype", None))})
+
+
+def _needs(session: Any, what: str) -> Any:
+    if session is None:
+        raise ValueError(f"{what} needs a session: give session=...")
+    return session
+
+
+class GraphHandles:
+    """The part of a graph's interface that gives handles, by TensorFlow's names for it.
+
+    Follows ``tf.Graph`` of TensorFlow 2.21; its errors are of the same types.
+    """
+
+    _elements: dict[str, Element]
+    _attached: dict[str, Any]
+    _ops: list[Op]
+    _variables: list[Variable]
+    _collections: dict[Any, list[Any]]
+
+    def get_tensor_by_name(self, name: str) -> Tensor:
+        """Return the handle of a value.
+
+        Args:
+            name: The name in the graph with ``:0`` after it.
+
+        Raises:
+            TypeError: If ``name`` is not a string.
+            ValueError: If ``name`` has no ``:0``.
+            KeyError: If nothing is called so.
+        """
+        found = self.as_graph_element(_checked(name), allow_operation=False)
+        assert isinstance(found, Tensor)  # noqa: S101  # for the type checker
+        return found
+
+    def get_operation_by_name(self, name: str) -> Operation:
+        """Return the handle of an operation.
+
+        Args:
+            name: The name in the graph.
+
+        Raises:
+            TypeError: If ``name`` is not a string.
+            ValueError: If ``name`` is a tensor's (with ``:0``).
+            KeyError: If nothing is called so.
+        """
+        found = self.as_graph_element(_checked(name), allow_tensor=False)
+        assert isinstance(found, Operation)  # noqa: S101  # for the type checker
+        return found
+
+    def get_operations(self) -> list[Operation]:
+        """Return handles of everything in the graph, in the order in which it was added."""
+        return [self._handle(Operation, name) for name in self._elements]
+
+    def as_graph_element(
+        self, obj: Any, allow_tensor: bool = True, allow_operation: bool = True
+    ) -> Tensor | Operation:
+        """Return the handle that ``obj`` means: a name, a handle, a variable or an op.
+
+        Raises:
+            TypeError: If it is none of these, or of a kind that is not allowed.
+            ValueError: If it belongs to another graph, or the name is of a kind not allowed.
+            KeyError: If nothing is called so.
+        """
+        if isinstance(obj, (_Handle, Variable, Op)):
+            if obj.graph is not self:
+                raise ValueError(f"{obj!r} is not an element of this graph")
+            if isinstance(obj, (Operation, Op)) and allow_operation:
+                return self._handle(Operation, obj.name)
+            key = obj._key if isinstance(obj, _Handle) else obj.name  # noqa: SLF001
+            if not allow_tensor:
+                raise TypeError(f"expected an operation, got {obj!r}; its .op is one")
+            return self._handle(Tensor, key)
+        if not isinstance(obj, str):
+            raise TypeError(
+                f"{obj!r} can't be turned into a part of a graph: expected a name or a handle, "
+                f"got {type(obj).__name__}"
+            )
+        key, colon, index = obj.rpartition(":")
+        if not colon:
+            if not allow_operation:
+                raise ValueError(f"{obj!r} names an operation, not a tensor; did you mean {obj}:0?")
+            self._check(obj, f"{obj!r} names an operation that is not in the graph")
+            return self._handle(Operation, obj)
+        if not allow_tensor:
+            raise ValueError(f"{obj!r} names a tensor, not an operation; did you mean {key}?")
+        if not index.isdigit():
+            raise ValueError(f"{obj!r} is no tensor's name: that is '<name>:<output index>'")
+        self._check(key, f"{obj!r} names a tensor that does not exist: there is no {key!r}")
+        if int(index):
+            raise KeyError(
+                f"{obj!r} names a tensor that does not exist: {key!r} has one output, {key}:0"
+            )
+        return self._handle(Tensor, key)
+
+    def variable_handle(self, name: str) -> VariableHandle:
+        """Return the handle of a variable.
+
+        Raises:
+            KeyError: If there is no variable of this name.
+        """
+        if not isinstance(self._elements.get(name), Variable):
+            known = [variable.name for variable in self._variables]
+            raise KeyError(f"there is no variable {name!r}.{nearest(name, known)}")
+        return self._handle(VariableHandle, name)
+
+    def _check(self, key: str, problem: str) -> None:
+        if key in self._elements:
+            return
+        if any(key.startswith(f"{name}/") for name in self._attached):
+            return
+        if any(p.name == key for op in self._ops for p in op.parameters):
+            return  # a feed, as a placeholder is
+        raise KeyError(f"{problem}.{nearest(key, self._elements)}")
+
+    def _handle(self, kind: type[_H], key: str) -> _H:
+        cache: dict[Any, Any] = self.__dict__.setdefault("_handles", {})
+        if (kind, key) not in cache:
+            cache[kind, key] = kind(self, key)
+        found: _H = cache[kind, key]
+        return found
+
+    # -- collections ----------------------------------------------------------------------------
+
+    def get_collection(self, key: Any, scope: str | None = None) -> list[Any]:
+        """Return a copy of the list kept under ``key``; empty if there is none.
+
+        ``"variables"``, ``"trainable_variables"`` and ``"global_step"`` begin with handles of the
+        graph's own variables.
+
+        Args:
+            key: The collection's name.
+            scope: A regular expression that the beginning of a member's name must match; members
+                without a name are left out then.
+        """
+        own = [] if key not in {_VARIABLES, _TRAINABLE, _GLOBAL_STEP} else self._own(key)
+        kept = set(map(id, own))
+        added = [item for item in self._collections.get(key, ()) if id(item) not in kept]
+        found = [*own, *added]
+        if scope is None:
+            return found
+        matches = re.compile(scope).match
+        return [item for item in found if hasattr(item, "name") and matches(item.name)]
+
+    def get_all_collection_keys(self) -> list[Any]:
+        """Return the keys of all collections that are not empty."""
+        return [key for key, items in self._collections.items() if items]
+
+    def _own(self, key: str) -> list[VariableHandle]:
+        return [
+            self.variable_handle(variable.name)
+            for variable in self._variables
+            if key == _VARIABLES
+            or (key == _TRAINABLE and variable.trainable)
+            or (key == _GLOBAL_STEP and variable.name == _GLOBAL_STEP)
+        ]
+
+
+def _checked(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a name must be a string, got {name!r}")
+    return name
