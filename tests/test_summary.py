@@ -17,8 +17,7 @@ from runloop.summary import (
     default_writer,
     json_lines,
 )
-
-from .hooks.doubles import FakeClock, MemoryWriter
+from runloop.testing import FakeClock, MemorySummaryWriter
 
 
 def read(path):
@@ -180,7 +179,7 @@ def test_the_default_writer_writes_json_lines(tmp_path):
 # -- fan-out ------------------------------------------------------------------------------------
 
 
-class Failing(MemoryWriter):
+class Failing(MemorySummaryWriter):
     def __init__(self, error):
         super().__init__()
         self.error = error
@@ -192,7 +191,7 @@ class Failing(MemoryWriter):
 
 
 def test_fan_out_hands_everything_on():
-    one, two = MemoryWriter(), MemoryWriter()
+    one, two = MemorySummaryWriter(), MemorySummaryWriter()
     with FanOutWriter(one, two) as both:
         both.add_scalar("a", 1.0, 2)
         both.flush()
@@ -203,7 +202,7 @@ def test_fan_out_hands_everything_on():
 
 
 def test_a_writer_that_fails_does_not_rob_the_later_ones():
-    last = MemoryWriter()
+    last = MemorySummaryWriter()
     writer = FanOutWriter(Failing(OSError("full")), Failing(ValueError("odd")), last)
     for method, args in [("add_scalar", ("a", 1, 2)), ("flush", ()), ("close", ())]:
         with pytest.raises(OSError, match=r"^full") as caught:

@@ -4,9 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runloop import clock
+from runloop.testing import FakeClock
 from runloop.timers import NeverTriggerTimer, SecondOrStepTimer
-
-from .hooks.doubles import FakeClock
 
 
 def test_exactly_one_interval_is_required():

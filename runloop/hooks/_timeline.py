@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from runloop.run import OpStats, RunMetadata
+from runloop.run import HookStats, OpStats
 
 __all__ = ["chrome_trace"]
 
@@ -14,17 +14,22 @@ _OPS, _HOOKS = 1, 2  # thread numbers: one row each
 
 
 def chrome_trace(
-    metadata: RunMetadata, step: int, *, show_dataflow: bool, show_memory: bool
+    step: int,
+    ops: Sequence[OpStats],
+    hooks: Sequence[HookStats],
+    *,
+    show_dataflow: bool,
+    show_memory: bool,
 ) -> dict[str, Any]:
     """Return the JSON document for one run.
 
     Args:
-        metadata: Of the run; times are shifted so that the earliest span begins at 0.
         step: The global step after the run, shown as the process's name.
+        ops: The ops' times. All times are shifted so that the earliest span begins at 0.
+        hooks: The hooks' times.
         show_dataflow: Whether arrows lead from each op to the ops that read its results.
         show_memory: Whether a counter shows the bytes of results that some op has yet to read.
     """
-    ops, hooks = metadata.step_stats, metadata.hook_stats
     starts = [op.start_us for op in ops] + [hook.start_us for hook in hooks]
     start = min(starts, default=0.0)
     events = [
@@ -56,9 +61,9 @@ def chrome_trace(
         for hook in hooks
     ]
     if show_dataflow:
-        events.extend(_arrows(list(ops), start))
+        events.extend(_arrows(ops, start))
     if show_memory:
-        events.extend(_memory(list(ops), start))
+        events.extend(_memory(ops, start))
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"global_step": step}}
 
 
@@ -66,7 +71,7 @@ def _event(phase: str, thread: int, name: str, at: float, **more: Any) -> dict[s
     return {"ph": phase, "pid": _PID, "tid": thread, "name": name, "ts": at, **more}
 
 
-def _arrows(ops: list[OpStats], start: float) -> Iterator[dict[str, Any]]:
+def _arrows(ops: Sequence[OpStats], start: float) -> Iterator[dict[str, Any]]:
     ran = {op.name: op for op in ops}
     number = 0
     for reader in ops:
@@ -83,7 +88,7 @@ def _arrows(ops: list[OpStats], start: float) -> Iterator[dict[str, Any]]:
             yield _event("f", _OPS, name, middle, bp="e", **flow)
 
 
-def _memory(ops: list[OpStats], start: float) -> Iterator[dict[str, Any]]:
+def _memory(ops: Sequence[OpStats], start: float) -> Iterator[dict[str, Any]]:
     last_reader = {name: reader for reader in ops for name in reader.inputs}
     changes: list[tuple[float, int]] = []
     for op in ops:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from runloop.hooks._graph import require_global_step
 from runloop.hooks._timeline import chrome_trace
 from runloop.hooks.base import SessionRunHook
-from runloop.run import RunArgs, RunContext, RunMetadata, RunOptions, RunValues
+from runloop.run import HookStats, OpStats, RunArgs, RunContext, RunOptions, RunValues
 from runloop.summary.writer import make_folder
 from runloop.timers import SecondOrStepTimer
 
@@ -60,7 +61,7 @@ class ProfilerHook(SessionRunHook):
         self._show_memory = show_memory
         self._timer = SecondOrStepTimer(every_secs=save_secs, every_steps=save_steps)
         self._next_step: int | None = None
-        self._unwritten: tuple[int, RunMetadata] | None = None
+        self._unwritten: tuple[int, Sequence[OpStats], Sequence[HookStats]] | None = None
 
     @property
     def wants_hook_stats(self) -> bool:
@@ -95,7 +96,10 @@ class ProfilerHook(SessionRunHook):
         if self._request_summary:
             step = run_context.session.run(self._global_step_tensor)
             self._timer.update_last_triggered_step(step)
-            self._unwritten = int(step), run_values.run_metadata
+            # The lists themselves: the hooks still to come add to one of them, and whoever gave
+            # the metadata may give it to the next run, which puts new ones in their place.
+            metadata = run_values.run_metadata
+            self._unwritten = int(step), metadata.step_stats, metadata.hook_stats
         self._next_step = step + 1
 
     def end(self, session: Any) -> None:
@@ -107,11 +111,15 @@ class ProfilerHook(SessionRunHook):
             return
         import json  # only who writes pays for the import
 
-        step, metadata = self._unwritten
+        step, step_stats, hook_stats = self._unwritten
         self._unwritten = None
         path = self._output_dir / f"timeline-{step}.json"
         document = chrome_trace(
-            metadata, step, show_dataflow=self._show_dataflow, show_memory=self._show_memory
+            step,
+            step_stats,
+            hook_stats,
+            show_dataflow=self._show_dataflow,
+            show_memory=self._show_memory,
         )
         _LOG.info("saving the timeline of step %d: %s", step, path)
         with path.open("w", encoding="utf-8") as file:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import runloop as rl
 
-from .doubles import drive, lines, program
+from .programs import drive, lines, program
 
 
 def stopping(**arguments):

@@ -5,8 +5,9 @@ import pytest
 
 import runloop as rl
 from runloop import clock
+from runloop.testing import FakeClock
 
-from .doubles import FakeClock, drive, lines, program
+from .programs import drive, lines, program
 
 LOSSES = [1 / (step + 1) for step in range(20)]
 

@@ -6,7 +6,7 @@ import pytest
 
 import runloop as rl
 
-from .doubles import drive, lines, program
+from .programs import drive, lines, program
 
 NANS = [math.nan, np.float64("nan"), np.float32("nan"), np.array([1, np.nan]), complex(1, math.nan)]
 

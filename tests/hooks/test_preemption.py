@@ -11,7 +11,7 @@ import pytest
 
 import runloop as rl
 
-from .doubles import drive, program
+from .programs import drive, program
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 

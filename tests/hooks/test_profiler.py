@@ -5,8 +5,9 @@ import pytest
 
 import runloop as rl
 from runloop import clock
+from runloop.testing import FakeClock
 
-from .doubles import FakeClock, drive
+from .programs import drive
 
 
 def program():
@@ -166,6 +167,21 @@ def test_a_fed_op_did_not_run_and_has_no_arrow(tmp_path):
     events = trace(tmp_path / "timeline-2.json")
     assert "load" not in spans(events)
     assert len([event for event in events if event["ph"] == "s"]) == 1
+
+
+def test_metadata_that_the_caller_uses_again_is_no_matter(tmp_path):
+    metadata = rl.RunMetadata()
+    hooks = [rl.ProfilerHook(2, output_dir=tmp_path)]
+    with rl.MonitoredSession(hooks=hooks, graph=program()) as session:
+        for _ in range(3):
+            session.run("train", run_metadata=metadata)
+    assert list(spans(trace(tmp_path / "timeline-2.json"))) == [
+        "load",
+        "loss",
+        "train",
+        "ProfilerHook.before_run",
+        "ProfilerHook.after_run",
+    ]
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_before_the_session_is_made(tmp_path):

@@ -5,8 +5,9 @@ import pytest
 
 import runloop as rl
 from runloop import clock
+from runloop.testing import FakeClock
 
-from .doubles import FakeClock, drive, program
+from .programs import drive, program
 
 pytest.importorskip("tqdm")
 

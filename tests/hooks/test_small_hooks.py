@@ -6,8 +6,9 @@ import pytest
 
 import runloop as rl
 from runloop import clock
+from runloop.testing import FakeClock
 
-from .doubles import FakeClock, drive, lines, program
+from .programs import drive, lines, program
 
 # -- GlobalStepWaiterHook -----------------------------------------------------------------------
 

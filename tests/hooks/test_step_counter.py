@@ -5,8 +5,9 @@ import pytest
 
 import runloop as rl
 from runloop import clock
+from runloop.testing import FakeClock, MemorySummaryWriter
 
-from .doubles import FakeClock, MemoryWriter, drive, lines, program
+from .programs import drive, lines, program
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def test_exactly_one_interval_is_required():
 
 
 def test_every_n_steps(caplog, time):
-    writer = MemoryWriter()
+    writer = MemorySummaryWriter()
     hook = rl.StepCounterHook(3, summary_writer=writer)
     drive(program(), [hook], runs=11, each=lambda _: time.advance(0.75))
     assert lines(caplog, "step_counter") == ["global_step/sec: 1.33333"] * 3
@@ -38,14 +39,14 @@ def test_every_n_steps(caplog, time):
 
 
 def test_every_n_secs(caplog, time):
-    writer = MemoryWriter()
+    writer = MemorySummaryWriter()
     hook = rl.StepCounterHook(None, 2, summary_writer=writer)
     drive(program(), [hook], runs=8, each=lambda _: time.advance(0.75))
     assert writer.scalars == [("global_step/sec", 3 / 2.25, step) for step in (4, 7)]
 
 
 def test_increments_are_counted_not_runs(time):
-    writer = MemoryWriter()
+    writer = MemorySummaryWriter()
     hook = rl.StepCounterHook(10, summary_writer=writer)
     drive(program(increment=5), [hook], runs=7, each=lambda _: time.advance(1))
     assert writer.scalars == [("global_step/sec", 5.0, 20), ("global_step/sec", 5.0, 35)]
@@ -84,7 +85,7 @@ def test_output_dir_gets_a_writer_that_is_closed_with_the_session(tmp_path, time
 
 
 def test_a_writer_of_the_callers_is_flushed_and_left_open(time):
-    writer = MemoryWriter()
+    writer = MemorySummaryWriter()
     with (
         pytest.raises(KeyError),
         rl.MonitoredSession(hooks=[rl.StepCounterHook(summary_writer=writer)], graph=program()),

@@ -2,7 +2,7 @@ import pytest
 
 import runloop as rl
 
-from .doubles import drive, program
+from .programs import drive, program
 
 
 def test_exactly_one_of_the_two_is_required():

@@ -6,8 +6,9 @@ import pytest
 
 import runloop as rl
 from runloop import clock
+from runloop.testing import FakeClock, MemorySummaryWriter
 
-from .doubles import FakeClock, MemoryWriter, drive, program
+from .programs import drive, program
 
 LOSSES = [float(step) for step in range(20)]
 
@@ -30,7 +31,7 @@ def test_exactly_one_source_and_one_interval_are_required():
 
 
 def test_the_first_run_is_written_then_every_n_steps_under_the_step_after_the_run():
-    writer = MemoryWriter()
+    writer = MemorySummaryWriter()
     hook = rl.SummarySaverHook(3, summary_writer=writer, summary_op={"train/loss": "loss"})
     drive(program(LOSSES), [hook], runs=8)
     assert writer.scalars == [
@@ -42,7 +43,7 @@ def test_the_first_run_is_written_then_every_n_steps_under_the_step_after_the_ru
 
 
 def test_seconds(time):
-    writer = MemoryWriter()
+    writer = MemorySummaryWriter()
     hook = rl.SummarySaverHook(save_secs=2, summary_writer=writer, summary_op={"v": "loss"})
     drive(program(LOSSES), [hook], runs=6, each=lambda _: time.advance(0.75))
     assert [step for _, _, step in writer.scalars] == [1, 4]
@@ -58,14 +59,14 @@ def test_what_is_written_may_be_a_mapping_a_fetch_of_one_or_a_list_of_these():
         ([], []),
         ({}, []),
     ]:
-        writer = MemoryWriter()
+        writer = MemorySummaryWriter()
         hook = rl.SummarySaverHook(1, summary_writer=writer, summary_op=summary_op)
         drive(graph, [hook], runs=1)
         assert [(tag, value) for tag, value, _ in writer.scalars] == expected
 
 
 def test_by_a_scaffold_it_writes_what_the_graph_registered():
-    graph, writer, scaffold = program(LOSSES), MemoryWriter(), rl.Scaffold()
+    graph, writer, scaffold = program(LOSSES), MemorySummaryWriter(), rl.Scaffold()
     graph.summary("train/loss", "loss")
     graph.summary("step", "global_step")
     hook = rl.SummarySaverHook(5, summary_writer=writer, scaffold=scaffold)
@@ -76,7 +77,7 @@ def test_by_a_scaffold_it_writes_what_the_graph_registered():
 
 
 def test_a_scaffold_without_summaries_writes_nothing():
-    graph, writer, scaffold = program(LOSSES), MemoryWriter(), rl.Scaffold()
+    graph, writer, scaffold = program(LOSSES), MemorySummaryWriter(), rl.Scaffold()
     hook = rl.SummarySaverHook(5, summary_writer=writer, scaffold=scaffold)
     with rl.MonitoredSession(rl.ChiefSessionCreator(scaffold, graph=graph), [hook]) as session:
         session.run("train")
@@ -86,7 +87,7 @@ def test_a_scaffold_without_summaries_writes_nothing():
 def test_scalars_are_fetched_only_when_they_are_written():
     calls = []
     hook = rl.SummarySaverHook(
-        3, summary_writer=MemoryWriter(), summary_op={"v": lambda: calls.append(1) or 1}
+        3, summary_writer=MemorySummaryWriter(), summary_op={"v": lambda: calls.append(1) or 1}
     )
     drive(program(), [hook], runs=7)
     assert len(calls) == 3
@@ -139,7 +140,9 @@ def test_what_is_no_mapping_of_scalars_is_refused():
     with pytest.raises(
         TypeError, match=r"^SummarySaverHook: summary_op must give \{tag: scalar\}, got array"
     ):
-        drive(graph, [rl.SummarySaverHook(1, summary_writer=MemoryWriter(), summary_op="loss")])
+        drive(
+            graph, [rl.SummarySaverHook(1, summary_writer=MemorySummaryWriter(), summary_op="loss")]
+        )
     with (
         rl.summary.JsonLinesWriter("unused") as writer,
         pytest.raises(
@@ -161,7 +164,7 @@ def test_extension_points():
             super().after_run(context, values)
 
     hook = Custom(
-        2, summary_writer=MemoryWriter(), scaffold=SimpleNamespace(summary_op={"v": "loss"})
+        2, summary_writer=MemorySummaryWriter(), scaffold=SimpleNamespace(summary_op={"v": "loss"})
     )
     drive(program(LOSSES), [hook], runs=3)
     assert hook.requested == (True, False, True)
