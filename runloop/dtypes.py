@@ -133,7 +133,8 @@ def named(logical: str) -> np.dtype[Any]:
         except ImportError as exc:
             raise ValueError(f"dtype {logical!r} needs the package ml_dtypes: install it") from exc
         if hasattr(ml_dtypes, name):
-            return np.dtype(getattr(ml_dtypes, name))
+            dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+            return dtype
     raise ValueError(f"unknown dtype {logical!r}")
 
 

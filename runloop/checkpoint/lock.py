@@ -154,10 +154,12 @@ class FolderLock:
         who = _read(self._path)
         if who is not None:
             _log.info("Taking over the lock of process %s on %s.", who["pid"], who.get("host"))
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(me).encode(), 0) if hasattr(os, "pwrite") else os.write(
-            fd, json.dumps(me).encode()
-        )
+        try:
+            os.ftruncate(fd, 0)
+            os.write(fd, json.dumps(me).encode())
+        except BaseException:
+            os.close(fd)
+            raise
         self._fd, self._pid = fd, me["pid"]
         return True
 
