@@ -175,3 +175,26 @@ def test_a_stop_is_explained(caplog):
         ),
         "loss = 0 at global step 1 has passed the threshold 0.5: requesting a stop",
     ]
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_a_run_that_was_killed_and_started_again_stops_at_the_same_step(tmp_path, cut):
+    losses = [5, 4, 3, 3.5, 3.5, 2, 2.5, 2.5, 2.5, 2.5, 2.5, 2.5]
+
+    def train(folder, runs=None):
+        hook = stopping(mode="min", patience_steps=3)
+        with rl.MonitoredTrainingSession(
+            graph=program(losses), checkpoint_dir=folder, save_checkpoint_steps=1, hooks=[hook]
+        ) as session:
+            while not session.should_stop():
+                if runs == 0:
+                    raise KeyboardInterrupt  # no end, no last checkpoint
+                runs = None if runs is None else runs - 1
+                session.run("train")
+            return int(session.raw_session().run("global_step")), hook.best, hook.best_step
+
+    straight = train(tmp_path / "straight")
+    assert straight == (9, 2.0, 5)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", runs=cut)
+    assert train(tmp_path / "cut") == straight

@@ -278,6 +278,34 @@ def test_an_ignored_signal_stays_ignored():
         assert child.ends() == (["step 1 done", "end at 2", "still ignored: True"], "", 0)
 
 
+def test_the_last_checkpoint_is_written_and_the_next_process_goes_on(tmp_path):
+    code = f"""
+    def train(hooks):
+        loop(
+            [rl.PreemptionHook(), tell, *hooks],
+            rl.MonitoredTrainingSession,
+            checkpoint_dir={str(tmp_path)!r},
+            save_checkpoint_steps=1000,
+        )
+    train([rl.StopAtStepHook(last_step=3)])
+    """
+    with Child(code) as child:
+        child.hears("in step 0")
+        child.go_on()
+        child.hears("step 0 done")
+        child.hears("in step 1")
+        child.send(signal.SIGTERM)
+        child.go_on()
+        out, _, status = child.ends()
+        assert (out, status) == (["step 1 done", "end at 2"], -signal.SIGTERM)
+    assert rl.latest_checkpoint(tmp_path).endswith("model.ckpt-2.safetensors")
+    with Child(code) as child:
+        child.hears("in step 2")
+        child.go_on()
+        assert child.ends() == (["step 2 done", "end at 3"], "", 0)
+    assert rl.latest_checkpoint(tmp_path).endswith("model.ckpt-3.safetensors")
+
+
 # -- in this process ----------------------------------------------------------------------------
 
 
