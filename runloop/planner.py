@@ -168,7 +168,7 @@ class _Planner:
         commits = tuple(self._commits(order))
         copies: list[Prepare] = []
         places = [self._target_slot(target, copies) for target in targets]
-        fixed = {self.slots.get(self.elements.get(GLOBAL_STEP), -1)}  # an np.int64 as it is
+        fixed = {self.slots.get(self.variables.get(GLOBAL_STEP), -1)}  # an np.int64 as it is
         place = iter(places)
         return Plan(
             read=kept.getter([variable.index for variable in self.reads]),

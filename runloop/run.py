@@ -198,14 +198,17 @@ class RunContext:
     _stop_requested = False
     _deferred: tuple[Callable[[], None], ...] = ()
 
-    def __init__(self, original_args: RunArgs, session: Any) -> None:
+    def __init__(self, original_args: RunArgs | tuple[Any, Any, Any], session: Any) -> None:
         self._original_args = original_args
         self._session = session
 
     @property
     def original_args(self) -> RunArgs:
         """The caller's ``(fetches, feed_dict, options)``, before the hooks' were added."""
-        return self._original_args
+        args = self._original_args
+        if type(args) is tuple:  # made a named tuple only where somebody looks
+            args = self._original_args = RunArgs(*args)
+        return args  # type: ignore[return-value]  # not a plain tuple any more
 
     @property
     def session(self) -> Any:
@@ -220,11 +223,6 @@ class RunContext:
     def request_stop(self) -> None:
         """Ask that the loop stop: after this call ``should_stop()`` is ``True``."""
         self._stop_requested = True
-
-    @property
-    def deferred(self) -> tuple[Callable[[], None], ...]:
-        """What :meth:`defer` collected during this call."""
-        return self._deferred
 
     def defer(self, fn: Callable[[], None]) -> None:
         """Have ``fn()`` called after the last hook's ``after_run`` of this call.
