@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from runloop.elements import Attached, Element, InputValue, Op, Output, Variable
 from runloop.naming import nearest
 from runloop.nest import Leaf
 from runloop.tensor_types import DType, TensorShape
 
-__all__ = ["GraphHandles", "Operation", "Tensor", "VariableHandle"]
+__all__ = ["GraphDef", "GraphHandles", "NodeDef", "Operation", "Tensor", "VariableHandle"]
 
 _H = TypeVar("_H", bound="_Handle")
 
@@ -214,6 +214,34 @@ def _needs(session: Any, what: str) -> Any:
     return session
 
 
+class NodeDef(NamedTuple):
+    """One operation of a :class:`GraphDef`: its name, its type, the names of what it reads."""
+
+    name: str
+    op: str
+    input: tuple[str, ...]
+
+
+class GraphDef:
+    """A description of a graph; ``str()`` gives it in protobuf's text form.
+
+    Attributes:
+        node: One :class:`NodeDef` an operation.
+
+    Follows ``tf.compat.v1.GraphDef`` of TensorFlow 2.21 in these fields.
+    """
+
+    def __init__(self, node: list[NodeDef]) -> None:
+        self.node = node
+
+    def __str__(self) -> str:
+        lines = []
+        for name, op, inputs in self.node:
+            fields = [f"name: {name!r}", f"op: {op!r}", *(f"input: {i!r}" for i in inputs)]
+            lines += ["node {", *(f"  {field}" for field in fields), "}"]
+        return "".join(f"{line}\n" for line in lines).replace("'", '"')
+
+
 class GraphHandles:
     """The part of a graph's interface that gives handles, by TensorFlow's names for it.
 
@@ -271,11 +299,12 @@ class GraphHandles:
             KeyError: If nothing is called so.
         """
         if isinstance(obj, (_Handle, Variable, Op)):
-            if obj.graph is not self:
+            owner: object = obj.graph
+            if owner is not self:
                 raise ValueError(f"{obj!r} is not an element of this graph")
             if isinstance(obj, (Operation, Op)) and allow_operation:
-                return self._handle(Operation, obj.name)
-            key = obj._key if isinstance(obj, _Handle) else obj.name  # noqa: SLF001
+                return self._handle(Operation, str(obj.name))
+            key: str = obj._key if isinstance(obj, _Handle) else obj.name  # noqa: SLF001
             if not allow_tensor:
                 raise TypeError(f"expected an operation, got {obj!r}; its .op is one")
             return self._handle(Tensor, key)
@@ -300,6 +329,20 @@ class GraphHandles:
                 f"{obj!r} names a tensor that does not exist: {key!r} has one output, {key}:0"
             )
         return self._handle(Tensor, key)
+
+    def as_graph_def(self, from_version: Any = None, add_shapes: bool = False) -> GraphDef:
+        """Return a description of the graph: names, kinds and what reads what.
+
+        Args:
+            from_version: For TensorFlow's signature; ignored.
+            add_shapes: For TensorFlow's signature; ignored.
+        """
+        return GraphDef(
+            [
+                NodeDef(op.name, op.type, tuple(tensor.op.name for tensor in op.inputs))
+                for op in self.get_operations()
+            ]
+        )
 
     def variable_handle(self, name: str) -> VariableHandle:
         """Return the handle of a variable.
