@@ -181,20 +181,27 @@ class Dispatcher:
             options = _DefaultOptions()
         if run_metadata is None:
             run_metadata = RunMetadata()
+        results: list[Any]
         if owners:
             outputs = session.run(merged, feed_dict, options, run_metadata)
             result = outputs[0]
-            results = [None] * len(self.hooks)
-            for position, index in enumerate(owners, 1):
-                results[index] = outputs[position]
-            for index, method in after:
-                method(context, _new(RunValues, (results[index], options, run_metadata)))
+            if len(owners) == len(self.hooks):
+                results = outputs[1:]
+            else:
+                results = [None] * len(self.hooks)
+                for position, index in enumerate(owners, 1):
+                    results[index] = outputs[position]
         else:
             result = session.run(fetches, feed_dict, options, run_metadata)
-            if after:
-                values = _new(RunValues, (None, options, run_metadata))  # nobody asked: all alike
-                for _, method in after:
-                    method(context, values)
+            results = [None] * len(self.hooks)
+        values = None
+        last: Any = self  # what no hook can have fetched
+        for index, method in after:
+            own = results[index]
+            if own is not last:  # hooks that fetched the same, mostly the step, share the tuple
+                values = _new(RunValues, (own, options, run_metadata))
+                last = own
+            method(context, values)
         for deferred in context._deferred:  # noqa: SLF001  # the property costs a call a step
             deferred()
         return result, context._stop_requested  # noqa: SLF001  # the same

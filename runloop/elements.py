@@ -41,7 +41,7 @@ def parameters(fn: Callable[..., Any], what: str) -> tuple[Parameter, ...]:
     Raises:
         TypeError: If the signature can't be read, as with some functions written in C.
     """
-    if type(fn) is FunctionType and not hasattr(fn, "__wrapped__"):
+    if type(fn) is FunctionType and not {"__wrapped__", "__signature__"} & vars(fn).keys():
         return _plain_parameters(fn)
     import inspect  # slow to import, and plain functions can do without
 
