@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from runloop.hooks._graph import require_global_step
@@ -56,6 +55,8 @@ class ProfilerHook(SessionRunHook):
         show_dataflow: bool = True,
         show_memory: bool = False,
     ) -> None:
+        from pathlib import Path  # only who profiles pays for the import
+
         self._output_dir = Path(output_dir)
         self._show_dataflow = show_dataflow
         self._show_memory = show_memory
@@ -109,7 +110,7 @@ class ProfilerHook(SessionRunHook):
     def _write(self) -> None:
         if self._unwritten is None:
             return
-        import json  # only who writes pays for the import
+        import json  # as pathlib
 
         step, step_stats, hook_stats = self._unwritten
         self._unwritten = None

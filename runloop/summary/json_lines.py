@@ -8,11 +8,13 @@ import operator
 import os
 import threading
 from io import FileIO
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from runloop import clock
 from runloop.summary.writer import make_folder, scalar
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["JsonLinesWriter"]
 
@@ -45,6 +47,8 @@ class JsonLinesWriter:
     """
 
     def __init__(self, logdir: str | os.PathLike[str], *, filename: str = "metrics.jsonl") -> None:
+        from pathlib import Path  # only who writes pays for the import
+
         self._path = Path(logdir, filename)
         self._clock = clock.current()
         self._lock = threading.Lock()
@@ -68,7 +72,7 @@ class JsonLinesWriter:
             TypeError: If ``value`` is no scalar or ``step`` no integer.
             OSError: If the file can't be opened or written.
         """
-        import json  # only who writes pays for the import
+        import json  # as pathlib
 
         number = scalar(f"the value of {tag!r}", value)
         line = json.dumps(
@@ -140,7 +144,7 @@ def _mend(file: FileIO, path: Path) -> None:
     last = tail[tail.rfind(b"\n") + 1 :]
     if not last:
         return
-    import json  # as in add_scalar
+    import json  # as pathlib
 
     try:
         json.loads(last)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from pathlib import Path
 from typing import Any, Self
 
 from runloop import clock
@@ -33,6 +32,8 @@ class TensorBoardWriter:
     """
 
     def __init__(self, logdir: str | os.PathLike[str]) -> None:
+        from pathlib import Path  # only who writes pays for the import
+
         try:
             # Not tensorboardX's SummaryWriter: its flush() leaves events behind in a queue, and
             # its second file within one second overwrites the first (2.6.5).

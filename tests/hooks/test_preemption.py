@@ -86,8 +86,9 @@ class Child:
 
     def ends(self):
         """Return the rest of what it said, its complaints, and its exit status."""
-        out, err = self.process.communicate(timeout=60)
-        return out.splitlines(), err, self.process.returncode
+        self.process.stdin.close()
+        out, err = self.process.stdout.read(), self.process.stderr.read()
+        return out.splitlines(), err, self.process.wait()
 
 
 def test_sigterm_lets_the_step_finish_and_ends_well_and_then_kills():
