@@ -13,12 +13,14 @@ from runloop.testing.doubles import (
     RecordingListener,
 )
 from runloop.testing.events import Event
+from runloop.testing.recorder import LifecycleRecorder
 
 __all__ = [
     "Event",
     "FakeClock",
     "FakeSession",
     "FakeSessionCreator",
+    "LifecycleRecorder",
     "MemorySummaryWriter",
     "RaiseAt",
     "RecordingHook",

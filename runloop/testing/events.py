@@ -8,7 +8,7 @@ import numpy as np
 
 from runloop import nest
 
-__all__ = ["Event", "current_step", "show"]
+__all__ = ["Event", "current_step", "describe", "show"]
 
 _LONGEST = 60
 
@@ -29,13 +29,29 @@ class Event(str):
         args: The :class:`~runloop.RunArgs` that were asked for, if any.
         results: What came out, if anything.
         error: The exception that it ended with, if any.
-        life: Which session of the monitored session it belongs to: 0, and 1 more for each
-            recovery.
+        stop: Whether it requested a stop.
+        by: Who called it: ``"loop"`` (the program), ``"session"`` (the monitored session), or the
+            name of a hook or of a thread.
+        depth: How many of the earlier events it happened inside of: 1 for a hook's method in a run.
+        life: Which session it belongs to: 0 for the first one, 1 more for each that was made.
         start: When it began, in seconds on the clock of the session.
         secs: How long it took.
     """
 
-    __slots__ = ("args", "error", "life", "results", "secs", "start", "step", "what", "who")
+    __slots__ = (
+        "args",
+        "by",
+        "depth",
+        "error",
+        "life",
+        "results",
+        "secs",
+        "start",
+        "step",
+        "stop",
+        "what",
+        "who",
+    )
 
     who: str
     what: str
@@ -43,6 +59,9 @@ class Event(str):
     args: Any
     results: Any
     error: BaseException | None
+    stop: bool
+    by: str
+    depth: int
     life: int
     start: float
     secs: float
@@ -57,6 +76,9 @@ class Event(str):
         args: Any = None,
         results: Any = None,
         error: BaseException | None = None,
+        stop: bool = False,
+        by: str = "session",
+        depth: int = 0,
         life: int = 0,
         start: float = 0.0,
         secs: float = 0.0,
@@ -69,10 +91,19 @@ class Event(str):
         event.args = args
         event.results = results
         event.error = error
+        event.stop = stop
+        event.by = by
+        event.depth = depth
         event.life = life
         event.start = start
         event.secs = secs
         return event
+
+    @property
+    def details(self) -> str:
+        """The text without who, what and step."""
+        text = self.removeprefix(f"{self.who}.{self.what}").lstrip()
+        return text.removeprefix(f"step={self.step}").lstrip()
 
 
 def current_step(session: Any) -> int | None:
@@ -88,6 +119,12 @@ def current_step(session: Any) -> int | None:
     else:
         step = getattr(session, "global_step", None)
     return int(step) if isinstance(step, (int, np.integer)) else None
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one line."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def show(value: Any) -> str:
