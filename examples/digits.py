@@ -152,6 +152,7 @@ def main():
     with rl.MonitoredTrainingSession(
         graph=build_graph(),
         checkpoint_dir=args.dir,
+        scaffold=rl.Scaffold(saver=rl.Saver(background=True)),  # a thread writes, training goes on
         save_checkpoint_steps=args.save_steps,
         save_summaries_steps=100,
         log_step_count_steps=1000,
