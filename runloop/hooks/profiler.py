@@ -25,8 +25,8 @@ class ProfilerHook(SessionRunHook):
     ``timeline-<step>.json``, named by the global step after the run, is in Chrome's trace format:
     open it at ``ui.perfetto.dev`` or ``chrome://tracing``. It has a span for every op, and one
     for every hook's ``before_run`` and ``after_run``. The hooks that come later in the list are
-    not done yet when this one is called, so the file is written when the next run begins, or when
-    the session ends, whichever way.
+    not done yet when this one is called, so the file is written after the last of them; if one of
+    them fails, when the next run begins or the session is closed.
 
     The first run only starts the interval, which is not kept over a restart.
 
@@ -101,6 +101,7 @@ class ProfilerHook(SessionRunHook):
             # the metadata may give it to the next run, which puts new ones in their place.
             metadata = run_values.run_metadata
             self._unwritten = int(step), metadata.step_stats, metadata.hook_stats
+            run_context.defer(self._write)
         self._next_step = step + 1
 
     def end(self, session: Any) -> None:

@@ -8,7 +8,6 @@ import os
 from typing import Any
 
 from runloop.hooks._graph import require_global_step
-from runloop.hooks._writers import release_at_close
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 from runloop.summary import SummaryWriter, default_writer
@@ -72,8 +71,10 @@ class StepCounterHook(SessionRunHook):
         self._summary_tag = f"{self._global_step_tensor.name}/sec"
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """See to it that the writer is flushed or closed, whichever way the session is left."""
-        release_at_close(coord, self._summary_writer, self._own_writer)
+        """See to it that the hook's own writer is closed, whichever way the session is left."""
+        # It opens again at the next scalar: a session that is made anew goes on with it.
+        if self._own_writer is not None and coord is not None:
+            coord.callback(self._own_writer.close)
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
         """Ask for the global step."""

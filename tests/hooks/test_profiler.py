@@ -5,7 +5,7 @@ import pytest
 
 import runloop as rl
 from runloop import clock
-from runloop.testing import FakeClock
+from runloop.testing import FakeClock, RaiseAt
 
 from .programs import drive
 
@@ -148,14 +148,30 @@ def test_all_hooks_see_that_the_run_is_traced_and_only_then():
     assert levels == [(0, 0), (0, 0), (3, 3), (0, 0), (0, 0)]
 
 
-def test_what_was_traced_is_written_whichever_way_the_session_is_left(tmp_path):
-    hooks = [rl.ProfilerHook(2, output_dir=tmp_path)]
+def test_it_is_written_even_if_a_later_hook_fails(tmp_path):
+    hooks = [rl.ProfilerHook(2, output_dir=tmp_path), RaiseAt(2, KeyError, "after_run")]
     with pytest.raises(KeyError), rl.MonitoredSession(hooks=hooks, graph=program()) as session:
         session.run("train")
         session.run("train")
+    assert list(spans(trace(tmp_path / "timeline-2.json"))) == [
+        "load",
+        "loss",
+        "train",
+        "ProfilerHook.before_run",
+        "RaiseAt.before_run",
+        "ProfilerHook.after_run",
+        "RaiseAt.after_run",
+    ]
+
+
+def test_it_is_there_as_soon_as_the_run_is_over(tmp_path):
+    with rl.MonitoredSession(
+        hooks=[rl.ProfilerHook(2, output_dir=tmp_path)], graph=program()
+    ) as session:
+        session.run("train")
         assert list(tmp_path.iterdir()) == []
-        raise KeyError
-    assert [path.name for path in tmp_path.iterdir()] == ["timeline-2.json"]
+        session.run("train")
+        assert [path.name for path in tmp_path.iterdir()] == ["timeline-2.json"]
 
 
 def test_a_fed_op_did_not_run_and_has_no_arrow(tmp_path):
