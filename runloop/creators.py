@@ -89,8 +89,9 @@ class ChiefSessionCreator(SessionCreator):
             try:
                 if not self._restore(session):
                     scaffold.initialize(session)
-                self._check(scaffold.initialize_locally(session), graph, "for local_init")
-                self._check(scaffold.not_ready(session), graph, "")
+                self._check(scaffold.initialize_locally(session), " for local_init", "")
+                local = f", local_init_op: {scaffold.local_init_op!r}"
+                self._check(scaffold.not_ready(session), "", local)
             except BaseException:
                 session.close()
                 raise
@@ -105,12 +106,11 @@ class ChiefSessionCreator(SessionCreator):
             return False
         return restore_newest(saver, session, self._checkpoint_dir) is not None
 
-    def _check(self, missing: str | None, graph: Graph, what: str) -> None:
+    def _check(self, missing: str | None, what: str, more: str) -> None:
         if missing is not None:
-            ready = f"ready {what}".strip()
             raise RuntimeError(
-                f"Init operations did not make model {ready}.  "
-                f"{self._scaffold.describe(graph)}, error: {missing}"
+                f"Init operations did not make model ready{what}.  "
+                f"{self._scaffold.describe()}{more}, error: {missing}"
             )
 
 
@@ -155,7 +155,11 @@ class WorkerSessionCreator(SessionCreator):
             scaffold = self._scaffold.finalize()
             while True:
                 session = Session(self._master, graph, self._config)
-                missing = scaffold.initialize_locally(session) or scaffold.not_ready(session)
+                try:
+                    missing = scaffold.initialize_locally(session) or scaffold.not_ready(session)
+                except BaseException:
+                    session.close()
+                    raise
                 if missing is None:
                     return session
                 session.close()

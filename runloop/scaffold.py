@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from runloop import nest
 from runloop.checkpoint import Saver
-from runloop.graph import Graph, get_default_graph
+from runloop.graph import get_default_graph
 
 __all__ = ["SAVERS", "SUMMARY_OP", "Scaffold"]
 
@@ -84,9 +85,10 @@ class Scaffold:
         """
         graph = get_default_graph()
         if self._summary_op is None:
-            self._summary_op = Scaffold.get_or_default(
-                "summary_op", SUMMARY_OP, lambda: dict(graph.summaries) or None
-            )
+            self._summary_op = Scaffold.get_or_default("summary_op", SUMMARY_OP, lambda: None)
+        if self._summary_op is None:
+            # Not kept in the collection: the graph may have more of them at its next session.
+            self._summary_op = dict(graph.summaries) or None
         if self._saver is None:
             self._saver = Scaffold.get_or_default("saver", SAVERS, Saver)
         graph.finalize()
@@ -187,15 +189,24 @@ class Scaffold:
         """Return in words what ``ready_op`` finds missing, ``None`` if nothing."""
         return _not_ready(session, self._ready_op)
 
-    def describe(self, graph: Graph) -> str:
+    def describe(self) -> str:
         """Return the init parts in words, for messages."""
-        return f"Init op: {self._init_op!r}, init fn: {self._user_init_fn!r}, graph: {graph!r}"
+        return f"Init op: {self._init_op!r}, init fn: {self._user_init_fn!r}"
 
 
 def _not_ready(session: Any, op: Any) -> str | None:
-    value = None if op is None else session.run(op)
-    names = [] if value is None else np.asarray(value).ravel().tolist()
-    if not names:
-        return None
-    shown = (name.decode() if isinstance(name, bytes) else str(name) for name in names)
-    return f"Variables not initialized: {', '.join(shown)}"
+    names = [] if op is None else _names(session.run(op))
+    return f"Variables not initialized: {', '.join(names)}" if names else None
+
+
+def _names(value: Any) -> list[str]:
+    """Return the names in an answer of whatever kind: one, an array of them, any nesting, none."""
+    if value is None:
+        return []
+    if isinstance(value, (set, frozenset)):
+        return sorted(name for member in value for name in _names(member))
+    members = nest.children(value.tolist() if isinstance(value, np.ndarray) else value)
+    if members is not None:
+        return [name for member in members for name in _names(member)]
+    name = value.decode() if isinstance(value, bytes) else str(value)
+    return [name] if name else []
