@@ -12,7 +12,17 @@ from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
-__all__ = ["Leaf", "Packer", "children", "is_atom", "key", "leaves", "packer", "rebuild"]
+__all__ = [
+    "Leaf",
+    "Packer",
+    "children",
+    "is_atom",
+    "key",
+    "leaves",
+    "never_changes",
+    "packer",
+    "rebuild",
+]
 
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
 
@@ -95,6 +105,11 @@ def is_atom(structure: Any) -> bool:
     return kind is str or issubclass(kind, (Leaf, *_FUNCTIONS))
 
 
+def never_changes(structure: Any) -> bool:
+    """Return whether it is an atom, or a tuple of what never changes: known again by identity."""
+    return is_atom(structure) or (type(structure) is tuple and all(map(never_changes, structure)))
+
+
 def key(structure: Any) -> Any:
     """Return a hashable that tells this structure from others: equal keys mean equal shape, types and leaves.
 
@@ -130,14 +145,20 @@ def packer(structure: Any, slot: Callable[[Any], int]) -> Packer:
     if members is None:
         place = slot(structure)
         return lambda values, _: values[place]
-    if type(structure) is list and members and all(children(m) is None for m in members):
+    kind = type(structure)
+    if kind in {list, tuple} and members and all(children(m) is None for m in members):
         places = [slot(member) for member in members]
         if len(places) == 1:
-            return lambda values, _: [values[places[0]]]
+            place = places[0]
+            if kind is list:
+                return lambda values, _: [values[place]]
+            return lambda values, _: (values[place],)
         pick = itemgetter(*places)
-        return lambda values, _: list(pick(values))
+        if kind is list:
+            return lambda values, _: list(pick(values))
+        return lambda values, _: pick(values)
     packers = [packer(member, slot) for member in members]
-    if type(structure) is list:
+    if kind is list:
         return lambda values, now: [p(values, m) for p, m in zip(packers, now, strict=True)]
     return lambda values, now: rebuild(
         now, [p(values, m) for p, m in zip(packers, children(now) or (), strict=True)]

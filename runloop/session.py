@@ -166,7 +166,7 @@ class Session:
             self._old_plans = self._plans
             self._plans = {}
         self._plans[key] = plan
-        if type(fetches) is list and not feed_dict and all(map(nest.is_atom, fetches)):
+        if type(fetches) is list and not feed_dict and all(map(nest.never_changes, fetches)):
             self._recent, self._recent_plan = tuple(fetches), plan
         return plan
 

@@ -253,3 +253,9 @@ def test_other_leaves_are_keys_by_identity_even_if_equal_or_unhashable():
     one, other = Equal(), Equal()
     assert nest.key(one) != nest.key(other)
     assert hash(nest.key(one)) is not None
+
+
+def test_what_never_changes_is_atoms_and_tuples_of_them():
+    leaf = nest.Leaf()
+    assert all(map(nest.never_changes, ["a", leaf, len, (), ("a", (leaf,)), (leaf, len)]))
+    assert not any(map(nest.never_changes, [["a"], {}, (["a"],), Pair("a", "b"), 7, (7,)]))
