@@ -82,6 +82,7 @@ class EarlyStoppingHook(SessionRunHook):
         if not min_delta >= 0:
             raise ValueError(f"EarlyStoppingHook: min_delta must be at least 0, got {min_delta!r}")
         self._metric = metric
+        self._name = label(metric)
         self._higher_is_better = mode == "max"
         self._patience_steps = patience_steps
         self._min_delta = min_delta
@@ -113,10 +114,12 @@ class EarlyStoppingHook(SessionRunHook):
     def begin(self) -> None:
         """Find the global step."""
         self._global_step_tensor = require_global_step("EarlyStoppingHook")
+        # One tuple for all runs: the session then sees at a glance that it has the plan already.
+        self._request = RunArgs((self._metric, self._global_step_tensor))
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
         """Ask for the metric and the global step."""
-        return RunArgs((self._metric, self._global_step_tensor))
+        return self._request
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
         """Request the stop, if it is time."""
@@ -124,16 +127,18 @@ class EarlyStoppingHook(SessionRunHook):
         step = int(stale_step)
         if step < self._min_steps:
             return
-        name = label(self._metric)
-        value = float(scalar(f"EarlyStoppingHook: the metric {name!r}", metric))
+        if isinstance(metric, float):  # np.float64 among them
+            value = metric
+        else:
+            value = float(scalar(f"EarlyStoppingHook: the metric {self._name!r}", metric))
         if self._best_step is None or self._better(value):
             self._best_step = step
             # A first value that is NaN starts the patience, but any number is better than it.
-            self._best = None if math.isnan(value) else value
+            self._best = None if math.isnan(value) else float(value)
         if self._threshold is not None and self._beyond(value, self._threshold):
             _LOG.info(
                 "%s = %g at global step %d has passed the threshold %g: requesting a stop",
-                name,
+                self._name,
                 value,
                 step,
                 self._threshold,
@@ -143,7 +148,7 @@ class EarlyStoppingHook(SessionRunHook):
             _LOG.info(
                 "%s got no better than %s for %d steps, patience_steps is %d: requesting a stop "
                 "at global step %d",
-                name,
+                self._name,
                 self._best,
                 step - self._best_step,
                 self._patience_steps,

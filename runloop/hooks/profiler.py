@@ -86,11 +86,11 @@ class ProfilerHook(SessionRunHook):
         if self._unwritten is not None:
             self._write()
         options = RunOptions(trace_level=RunOptions.FULL_TRACE) if self._request_summary else None
-        return RunArgs({"global_step": self._global_step_tensor}, options=options)
+        return RunArgs(self._global_step_tensor, options=options)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
         """Keep what was traced."""
-        stale_step = run_values.results["global_step"]
+        stale_step = run_values.results
         if self._next_step is None:
             self._timer.update_last_triggered_step(stale_step)
         step = stale_step + 1

@@ -82,24 +82,23 @@ class SummarySaverHook(SessionRunHook):
         self._request_summary = self._next_step is None or self._timer.should_trigger_for_step(
             self._next_step
         )
-        requests: dict[str, Any] = {"global_step": self._global_step_tensor}
-        if self._request_summary:
-            summary_op = self._get_summary_op()
-            if summary_op is not None:
-                requests["summary"] = summary_op
-        return RunArgs(requests)
+        if not self._request_summary:
+            return RunArgs(self._global_step_tensor)
+        summary_op = self._get_summary_op()
+        summaries = [] if summary_op is None else summary_op
+        return RunArgs({"global_step": self._global_step_tensor, "summary": summaries})
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
         """Write them."""
         writer = self._summary_writer
         if writer is None:
             return
-        results = run_values.results
-        step = results["global_step"] + 1
-        if self._request_summary:
+        if not self._request_summary:
+            step = run_values.results + 1
+        else:
             step = run_context.session.run(self._global_step_tensor)
             self._timer.update_last_triggered_step(step)
-            for summary in results.get("summary", ()):
+            for summary in run_values.results["summary"]:
                 if not isinstance(summary, Mapping):
                     raise TypeError(
                         f"SummarySaverHook: summary_op must give {{tag: scalar}}, got {summary!r}"
