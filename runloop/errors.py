@@ -22,7 +22,7 @@ order of calls a plain ``RuntimeError``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = [
     "AbortedError",
@@ -56,8 +56,13 @@ class _OperationError(RunloopError):
     Raises:
         TypeError: If neither one nor three arguments are given.
 
+    Attributes:
+        error_code: TensorFlow's number of this kind of error.
+
     Follows ``tf.errors.OpError`` of TensorFlow 2.21.
     """
+
+    error_code: ClassVar[int] = 2
 
     def __init__(self, *args: Any) -> None:
         if len(args) == 1:
@@ -80,6 +85,8 @@ class OutOfRangeError(_OperationError, EOFError):
     Follows ``tf.errors.OutOfRangeError`` of TensorFlow 2.21.
     """
 
+    error_code = 11
+
 
 class AbortedError(_OperationError, RuntimeError):
     """The run was cut off and may succeed if it is tried again; ``MonitoredSession`` does so.
@@ -87,12 +94,16 @@ class AbortedError(_OperationError, RuntimeError):
     Follows ``tf.errors.AbortedError`` of TensorFlow 2.21.
     """
 
+    error_code = 10
+
 
 class UnavailableError(_OperationError, RuntimeError):
     """Something a run needs is away for now; ``MonitoredSession`` tries again.
 
     Follows ``tf.errors.UnavailableError`` of TensorFlow 2.21.
     """
+
+    error_code = 14
 
 
 class NanLossDuringTrainingError(RunloopError, RuntimeError):
