@@ -12,7 +12,7 @@ from runloop.monitored import MonitoredSession
 from runloop.scaffold import Scaffold
 from runloop.summary import SummaryWriter
 
-__all__ = ["USE_DEFAULT", "MonitoredTrainingSession"]
+__all__ = ["USE_DEFAULT", "MonitoredTrainingSession", "trigger"]
 
 
 class _UseDefault:
@@ -80,10 +80,10 @@ def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
 
     Follows ``tf.compat.v1.train.MonitoredTrainingSession`` of TensorFlow 2.21.
     """
-    checkpoint_secs, checkpoint_steps = _trigger(
+    checkpoint_secs, checkpoint_steps = trigger(
         save_checkpoint_secs, save_checkpoint_steps, (600, None)
     )
-    summary_secs, summary_steps = _trigger(save_summaries_secs, save_summaries_steps, (None, 100))
+    summary_secs, summary_steps = trigger(save_summaries_secs, save_summaries_steps, (None, 100))
     graph = graph or get_default_graph()
     scaffold = scaffold or Scaffold()
     creator: SessionCreator
@@ -115,7 +115,7 @@ def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
     return MonitoredSession(creator, every, stop_grace_period_secs, graph=graph)
 
 
-def _trigger(secs: Any, steps: Any, default: tuple[Any, Any]) -> tuple[Any, Any]:
+def trigger(secs: Any, steps: Any, default: tuple[Any, Any]) -> tuple[Any, Any]:
     """Return seconds and steps of one trigger: what was given, or both defaults if neither was."""
     if secs is USE_DEFAULT and steps is USE_DEFAULT:
         return default
