@@ -13,16 +13,22 @@ from runloop.testing.doubles import (
     RecordingListener,
 )
 from runloop.testing.events import Event
+from runloop.testing.faults import FaultyFilesystem
+from runloop.testing.harness import HookHarness
 from runloop.testing.recorder import LifecycleRecorder
+from runloop.testing.resume import assert_resume_exact
 
 __all__ = [
     "Event",
     "FakeClock",
     "FakeSession",
     "FakeSessionCreator",
+    "FaultyFilesystem",
+    "HookHarness",
     "LifecycleRecorder",
     "MemorySummaryWriter",
     "RaiseAt",
     "RecordingHook",
     "RecordingListener",
+    "assert_resume_exact",
 ]

@@ -115,12 +115,15 @@ class LifecycleRecorder:
                 self._depth -= 1
                 self.events[place] = _event(note)
 
+    def callers(self) -> tuple[str, ...]:
+        """Return who is at work, whom that one called, and so on."""
+        main = threading.get_ident() == self._main
+        first = "loop" if main else threading.current_thread().name
+        return (first, *getattr(self._local, "stack", ()))
+
     def caller(self) -> str:
         """Return who is at work: ``"loop"``, ``"session"``, a hook's name, a thread's name."""
-        stack = getattr(self._local, "stack", None)
-        if stack:
-            return str(stack[-1])
-        return "loop" if threading.get_ident() == self._main else threading.current_thread().name
+        return self.callers()[-1]
 
     @contextmanager
     def acting(self, who: str) -> Iterator[None]:
