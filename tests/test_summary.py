@@ -172,6 +172,26 @@ def test_a_file_that_cannot_be_opened_is_an_error_that_names_it(tmp_path):
         JsonLinesWriter(tmp_path).add_scalar("v", 0, 0)
 
 
+def test_a_file_that_cannot_be_mended_is_let_go_of(tmp_path, monkeypatch):
+    opened = []
+
+    class Broken(io.FileIO):
+        def seek(self, *args):
+            opened.append(self)
+            raise OSError("seek")
+
+    monkeypatch.setattr(json_lines, "FileIO", Broken)
+    with pytest.raises(OSError, match=r"^seek$"):
+        JsonLinesWriter(tmp_path).add_scalar("v", 0, 0)
+    assert opened[0].closed
+
+
+def test_writers_show_where_they_write(tmp_path):
+    assert repr(JsonLinesWriter(tmp_path)) == f"JsonLinesWriter('{tmp_path}/metrics.jsonl')"
+    pytest.importorskip("tensorboardX")
+    assert repr(TensorBoardWriter(tmp_path)) == f"TensorBoardWriter('{tmp_path}')"
+
+
 def test_the_default_writer_writes_json_lines(tmp_path):
     assert isinstance(default_writer(tmp_path), JsonLinesWriter)
 

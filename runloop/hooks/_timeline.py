@@ -73,19 +73,12 @@ def _event(phase: str, thread: int, name: str, at: float, **more: Any) -> dict[s
 
 def _arrows(ops: Sequence[OpStats], start: float) -> Iterator[dict[str, Any]]:
     ran = {op.name: op for op in ops}
-    number = 0
-    for reader in ops:
-        for name in reader.inputs:
-            source = ran.get(name)
-            if source is None:  # fed, so it did not run
-                continue
-            number += 1
-            flow = {"cat": "dataflow", "id": number}
-            # Both ends in the middle of their spans: a viewer ties an arrow to the span around it.
-            middle = source.start_us - start + source.duration_us / 2
-            yield _event("s", _OPS, name, middle, **flow)
-            middle = reader.start_us - start + reader.duration_us / 2
-            yield _event("f", _OPS, name, middle, bp="e", **flow)
+    pairs = [(ran[name], reader) for reader in ops for name in reader.inputs if name in ran]
+    for number, (source, reader) in enumerate(pairs):
+        # Both ends in the middle of their spans: a viewer ties an arrow to the span around it.
+        for phase, op, more in (("s", source, {}), ("f", reader, {"bp": "e"})):
+            middle = op.start_us - start + op.duration_us / 2
+            yield _event(phase, _OPS, source.name, middle, cat="dataflow", id=number, **more)
 
 
 def _memory(ops: Sequence[OpStats], start: float) -> Iterator[dict[str, Any]]:

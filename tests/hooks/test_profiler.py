@@ -164,6 +164,23 @@ def test_it_is_written_even_if_a_later_hook_fails(tmp_path):
     ]
 
 
+def test_driven_by_hand_without_a_coordinator_it_is_written_at_the_next_run_or_the_end(tmp_path):
+    graph = program()
+    hook = rl.ProfilerHook(1, output_dir=tmp_path)
+    with graph.as_default(), rl.Session(graph=graph) as session:
+        hook.begin()
+        hook.after_create_session(session, None)
+        for names in [[], [], ["timeline-2.json"]]:
+            context = rl.RunContext(rl.RunArgs("train"), session)
+            request, metadata = hook.before_run(context), rl.RunMetadata()
+            assert sorted(path.name for path in tmp_path.iterdir()) == names
+            step, _ = session.run([request.fetches, "train"], None, request.options, metadata)
+            hook.after_run(context, rl.RunValues(step, request.options, metadata))
+        hook.end(session)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["timeline-2.json", "timeline-3.json"]
+
+
 def test_it_is_there_as_soon_as_the_run_is_over(tmp_path):
     with rl.MonitoredSession(
         hooks=[rl.ProfilerHook(2, output_dir=tmp_path)], graph=program()

@@ -96,6 +96,18 @@ def test_a_session_that_is_made_anew_gets_a_bar_at_its_step(capsys, time):
     assert counts[-1] == "2/4"
 
 
+def test_driven_by_hand_without_a_coordinator_a_new_bar_closes_the_old_one(capsys, time):
+    graph = program()
+    hook = rl.ProgressBarHook(3, metrics=())
+    with graph.as_default(), rl.Session(graph=graph) as session:
+        hook.begin()
+        hook.after_create_session(session, None)
+        first = hook._bar
+        hook.after_create_session(session, None)
+        assert first.disable
+        hook._bar.close()
+
+
 def test_a_single_string_is_not_several_metrics():
     with pytest.raises(
         TypeError,

@@ -6,6 +6,7 @@ import pytest
 
 import runloop as rl
 from runloop import clock
+from runloop.summary import FanOutWriter, JsonLinesWriter, TensorBoardWriter
 from runloop.testing import FakeClock, MemorySummaryWriter
 
 from .programs import drive, program
@@ -150,6 +151,44 @@ def test_what_is_no_mapping_of_scalars_is_refused():
         ),
     ):
         drive(graph, [rl.SummarySaverHook(1, summary_writer=writer, summary_op={"v": "loss"})])
+
+
+def test_a_training_that_was_killed_and_started_again_shows_one_curve(tmp_path, time):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    pytest.importorskip("tensorboardX")
+
+    def train(losses, runs):
+        graph = program(losses)
+        graph.summary("loss", "loss")
+        writers = JsonLinesWriter(tmp_path), TensorBoardWriter(tmp_path / "board")
+        with (
+            FanOutWriter(*writers) as writer,
+            rl.MonitoredTrainingSession(
+                graph=graph,
+                checkpoint_dir=tmp_path,
+                save_checkpoint_steps=4,
+                save_summaries_steps=1,
+                log_step_count_steps=2,
+                summary_writer=writer,
+            ) as session,
+        ):
+            for _ in range(runs):
+                session.run("train")
+                time.advance(1)
+            if runs == 6:
+                raise KeyError  # steps 5 and 6 are not saved
+
+    with pytest.raises(KeyError):
+        train(LOSSES, 6)
+    train([-loss for loss in LOSSES], 3)
+    events = accumulator.EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    curve = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert curve == [(1, 0), (2, 1), (3, 2), (4, 3), (5, -4), (6, -5), (7, -6)]
+    assert "global_step/sec" in events.Tags()["scalars"]
+    written = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in written if line["tag"] == "loss"]
+    assert steps == [1, 2, 3, 4, 5, 6, 5, 6, 7]
 
 
 def test_extension_points():
