@@ -367,6 +367,7 @@ class SingularMonitoredSession(_MonitoredSession):
     Follows ``tf.compat.v1.train.SingularMonitoredSession`` of TensorFlow 2.21.
     """
 
+    StepContext = StepContext
     _recovers = False
 
     def __init__(

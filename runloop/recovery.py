@@ -70,11 +70,16 @@ class Life:
 
 
 def raise_first(failures: list[BaseException], *, reraise: bool = True) -> None:
-    """Make the others of ``failures`` notes on the first, and raise it unless ``reraise=False``."""
+    """Make the others of ``failures`` notes on the first, and raise it unless ``reraise=False``.
+
+    What is raised is an interrupt if there is one: it must not end as a note.
+    """
     if not failures:
         return
-    first, *others = failures
-    for other in others:
+    first = failures[0]
+    if reraise:
+        first = next((exc for exc in failures if not isinstance(exc, Exception)), first)
+    for other in failures:
         if other is not first:
             first.add_note(f"Then, while closing: {type(other).__name__}: {other}")
     if reraise:
