@@ -250,14 +250,14 @@ class CheckpointReader:
         """Yield (name, CRC-32 of the bytes as they are now), all read before the first is given."""
         chosen = self._tensors if names is None else names
         order = sorted(
-            ((name, self._tensors[name]) for name in chosen), key=lambda item: item[1].start
+            ((name, self._tensors[name]) for name in chosen), key=lambda item: item[1][2:4]
         )
         sums = Checksums(len(order))
         ring = [np.empty(_PIECE_BYTES, np.uint8) for _ in range(Checksums.WINDOW)]
         turn = 0
         have = np.empty(0, np.uint8)  # what was read last, and where it begins
         have_at = 0
-        last = order[-1][1].end if order else 0
+        last = max((stored.end for _, stored in order), default=0)
         try:
             for index, (_, stored) in enumerate(order):
                 at = stored.start
