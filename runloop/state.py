@@ -36,6 +36,7 @@ __all__ = [
     "KINDS",
     "MAX_DEPTH",
     "check_attachable",
+    "float_node",
     "is_array",
     "is_stateful",
     "kind_of",

@@ -22,7 +22,7 @@ import numpy as np
 from runloop.dtypes import named
 from runloop.state import KINDS, is_array, kind_of, state_of, to_numpy
 
-__all__ = ["ABSENT", "Matching", "Read", "TensorSource", "decode", "references"]
+__all__ = ["ABSENT", "Matching", "Read", "TensorSource", "decode", "like", "references", "tag_of"]
 
 
 class _Absent:

@@ -22,7 +22,14 @@ from dataclasses import dataclass, field
 
 from runloop.errors import CheckpointFormatError, CheckpointReadError
 
-__all__ = ["STATE_FILE", "CheckpointState", "format_state", "get_checkpoint_state", "parse_state"]
+__all__ = [
+    "STATE_FILE",
+    "CheckpointState",
+    "format_state",
+    "get_checkpoint_state",
+    "parse_state",
+    "read_state",
+]
 
 _log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ Hooks that write take any of them, or one of torch's or tensorboardX's, as ``sum
 """
 
 from runloop.summary.fan_out import FanOutWriter
-from runloop.summary.json_lines import JsonLinesWriter
+from runloop.summary.json_lines import JsonLinesWriter, default_writer
 from runloop.summary.tensorboard import TensorBoardWriter
-from runloop.summary.writer import SummaryWriter, default_writer
+from runloop.summary.writer import SummaryWriter
 
 __all__ = [
     "FanOutWriter",

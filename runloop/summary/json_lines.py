@@ -11,12 +11,12 @@ from io import FileIO
 from typing import TYPE_CHECKING, Any, Self
 
 from runloop import clock
-from runloop.summary.writer import make_folder, scalar
+from runloop.summary.writer import SummaryWriter, make_folder, scalar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["JsonLinesWriter"]
+__all__ = ["JsonLinesWriter", "default_writer"]
 
 _LOG = logging.getLogger(__name__)
 _TAIL = 1 << 16  # bytes looked at, at a time, for the beginning of an unfinished last line
@@ -153,3 +153,8 @@ def _mend(file: FileIO, path: Path) -> None:
         _LOG.warning("%s: took away an unfinished last line of %d bytes", path, len(last))
     else:
         file.write(b"\n")  # whole but for its end, as an editor may leave it
+
+
+def default_writer(logdir: str | os.PathLike[str]) -> SummaryWriter:
+    """Return the writer that hooks make for ``output_dir=``: JSON Lines, no dependency."""
+    return JsonLinesWriter(logdir)

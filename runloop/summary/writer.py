@@ -1,14 +1,13 @@
-"""The protocol of summary writers, and which one is made where none was given."""
+"""The protocol of summary writers, and what the writers share."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SummaryWriter", "default_writer", "make_folder", "scalar"]
+__all__ = ["SummaryWriter", "make_folder", "scalar"]
 
 
 @runtime_checkable
@@ -26,13 +25,6 @@ class SummaryWriter(Protocol):
 
     def close(self) -> Any:
         """Flush, and let go of files."""
-
-
-def default_writer(logdir: str | os.PathLike[str]) -> SummaryWriter:
-    """Return the writer that hooks make for ``output_dir=``: JSON Lines, no dependency."""
-    from runloop.summary.json_lines import JsonLinesWriter  # it imports this module
-
-    return JsonLinesWriter(logdir)
 
 
 def make_folder(path: Path, purpose: str) -> None:
