@@ -1,0 +1,1 @@
+"""Faces that runloop shows to programs written for something else; see :mod:`runloop.compat.tf`."""

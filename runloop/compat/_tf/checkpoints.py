@@ -1,0 +1,236 @@
+"""``tf.train.Saver`` and what looks at checkpoints: runloop's, by TensorFlow's signatures.
+
+Paths are given without ``.safetensors``, as TensorFlow's checkpoints are prefixes: hooks take the
+step from their ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from runloop import checkpoint
+from runloop.compat._tf import clock
+from runloop.handles import VariableHandle
+
+__all__ = [
+    "Saver",
+    "SaverDef",
+    "checkpoint_exists",
+    "get_checkpoint_mtimes",
+    "get_checkpoint_state",
+    "latest_checkpoint",
+    "remove_checkpoint",
+]
+
+_SUFFIX = ".safetensors"
+
+
+class SaverDef(NamedTuple):
+    """What a saver is made of.
+
+    Attributes:
+        var_list: Its variables, ``None`` for all.
+        max_to_keep: How many checkpoints are kept.
+        keep_checkpoint_every_n_hours: One in so many hours is kept besides.
+    """
+
+    var_list: Any
+    max_to_keep: int | None
+    keep_checkpoint_every_n_hours: float
+
+
+@clock.timed_by_wall_clock
+class Saver(checkpoint.Saver):
+    """:class:`runloop.Saver` by TensorFlow's parameters.
+
+    Args:
+        var_list: Which variables: a list, or ``{name in the checkpoint: variable}``; all if
+            ``None``.
+        reshape: For TensorFlow's signature; must be false.
+        sharded: For TensorFlow's signature; ignored.
+        max_to_keep: How many checkpoints are kept; 0 or ``None`` for all.
+        keep_checkpoint_every_n_hours: One in so many hours of training is kept besides.
+        name: For TensorFlow's signature; ignored, as what follows but for ``saver_def``.
+        restore_sequentially: Ignored.
+        saver_def: What another saver's :meth:`as_saver_def` gave; in place of the rest.
+        builder: Ignored.
+        defer_build: Ignored.
+        allow_empty: Ignored.
+        write_version: Ignored.
+        pad_step_number: Must be false.
+        save_relative_paths: Ignored: the state file's names are always relative.
+        filename: Ignored.
+
+    Raises:
+        ValueError: If ``reshape`` or ``pad_step_number`` is true.
+
+    Follows ``tf.compat.v1.train.Saver`` of TensorFlow 2.21.
+    """
+
+    def __init__(
+        self,
+        var_list: Iterable[Any] | Mapping[str, Any] | None = None,
+        reshape: bool = False,
+        sharded: bool = False,
+        max_to_keep: int | None = 5,
+        keep_checkpoint_every_n_hours: float = 10000.0,
+        name: str | None = None,
+        restore_sequentially: bool = False,
+        saver_def: SaverDef | None = None,
+        builder: Any = None,
+        defer_build: bool = False,
+        allow_empty: bool = False,
+        write_version: Any = None,
+        pad_step_number: bool = False,
+        save_relative_paths: bool = False,
+        filename: str | None = None,
+    ) -> None:
+        for option, value in (("reshape", reshape), ("pad_step_number", pad_step_number)):
+            if value:
+                raise ValueError(f"Saver: {option}={value!r} is not supported; leave it out")
+        if saver_def is None:
+            saver_def = SaverDef(var_list, max_to_keep, keep_checkpoint_every_n_hours)
+        self._saver_def = saver_def
+        super().__init__(
+            saver_def.var_list,
+            max_to_keep=saver_def.max_to_keep,
+            keep_checkpoint_every_n_hours=saver_def.keep_checkpoint_every_n_hours,
+        )
+
+    def save(
+        self,
+        sess: Any,
+        save_path: str | os.PathLike[str],
+        global_step: Any = None,
+        latest_filename: str | None = None,
+        meta_graph_suffix: str = "meta",
+        write_meta_graph: bool = True,
+        write_state: bool = True,
+        strip_default_attrs: bool = False,
+        save_debug_info: bool = False,
+        *,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> str | None:
+        """Save; see :meth:`runloop.Saver.save`. There is no meta graph to be written.
+
+        Args:
+            sess: A session, or a monitored session.
+            save_path: What the file is called, without step and suffix.
+            global_step: A number, a handle or a name.
+            latest_filename: The state file's name; must be ``None`` or ``"checkpoint"``.
+            meta_graph_suffix: For TensorFlow's signature; ignored, as the next.
+            write_meta_graph: Ignored.
+            write_state: Must be true.
+            strip_default_attrs: Ignored, as the next.
+            save_debug_info: Ignored.
+            checkpoint_dir: Where the state file is; the folder of the file if ``None``.
+            metrics: ``{name: value}``, kept with the checkpoint.
+
+        Returns:
+            The path without ``.safetensors``.
+
+        Raises:
+            ValueError: If another state file is asked for, or none.
+        """
+        if latest_filename not in {None, "checkpoint"}:
+            raise ValueError(
+                f"Saver.save: latest_filename must be 'checkpoint', got {latest_filename!r}; save "
+                f"into a folder of its own instead"
+            )
+        if not write_state:
+            raise ValueError(
+                "Saver.save: write_state=False is not supported; save into a folder of its own"
+            )
+        if isinstance(global_step, VariableHandle):
+            global_step = sess.run(global_step)
+        path = super().save(
+            sess, save_path, global_step, checkpoint_dir=checkpoint_dir, metrics=metrics
+        )
+        return None if path is None else _prefix(path)
+
+    @property
+    def last_checkpoints(self) -> list[str]:
+        """The checkpoints that are kept, the oldest first, without ``.safetensors``."""
+        return [_prefix(path) for path in super().last_checkpoints]
+
+    def set_last_checkpoints(self, last_checkpoints: Sequence[str]) -> None:
+        """Do nothing: which checkpoints there are is read from the folder at the first save."""
+
+    def recover_last_checkpoints(self, checkpoint_paths: Sequence[str]) -> None:
+        """Do nothing: as :meth:`set_last_checkpoints`."""
+
+    @property
+    def saver_def(self) -> SaverDef:
+        """What it is made of."""
+        return self._saver_def
+
+    def as_saver_def(self) -> SaverDef:
+        """Return :attr:`saver_def`."""
+        return self._saver_def
+
+
+def _prefix(path: str) -> str:
+    return path.removesuffix(_SUFFIX)
+
+
+def latest_checkpoint(
+    checkpoint_dir: str | os.PathLike[str], latest_filename: str | None = None
+) -> str | None:
+    """Return the newest checkpoint of a folder without ``.safetensors``, ``None`` without one.
+
+    Follows ``tf.train.latest_checkpoint`` of TensorFlow 2.21.
+    """
+    found = checkpoint.latest_checkpoint(os.fspath(checkpoint_dir), latest_filename)
+    return None if found is None else _prefix(found)
+
+
+def get_checkpoint_state(
+    checkpoint_dir: str | os.PathLike[str], latest_filename: str | None = None
+) -> checkpoint.CheckpointState | None:
+    """Return what the state file says, paths without ``.safetensors``; ``None`` without one.
+
+    Follows ``tf.train.get_checkpoint_state`` of TensorFlow 2.21.
+    """
+    state = checkpoint.get_checkpoint_state(checkpoint_dir, latest_filename)
+    if state is None:
+        return None
+    return replace(
+        state,
+        model_checkpoint_path=_prefix(state.model_checkpoint_path),
+        all_model_checkpoint_paths=[_prefix(path) for path in state.all_model_checkpoint_paths],
+    )
+
+
+def checkpoint_exists(checkpoint_prefix: str | os.PathLike[str]) -> bool:
+    """Return whether there is such a checkpoint. Follows ``tf.compat.v1.train.checkpoint_exists``."""
+    return os.path.isfile(_data_file(checkpoint_prefix))
+
+
+def get_checkpoint_mtimes(checkpoint_prefixes: Iterable[str]) -> list[float]:
+    """Return the times of those that exist, in seconds since 1970.
+
+    Follows ``tf.compat.v1.train.get_checkpoint_mtimes`` of TensorFlow 2.21.
+    """
+    paths = map(_data_file, checkpoint_prefixes)
+    return [os.stat(path).st_mtime for path in paths if os.path.isfile(path)]
+
+
+def remove_checkpoint(
+    checkpoint_prefix: str | os.PathLike[str],
+    checkpoint_format_version: Any = None,  # noqa: ARG001
+    meta_graph_suffix: str = "meta",  # noqa: ARG001
+) -> None:
+    """Delete a checkpoint if it is there; the state file stays as it is.
+
+    Follows ``tf.compat.v1.train.remove_checkpoint`` of TensorFlow 2.21.
+    """
+    if checkpoint_exists(checkpoint_prefix):
+        os.unlink(_data_file(checkpoint_prefix))
+
+
+def _data_file(prefix: str | os.PathLike[str]) -> str:
+    return _prefix(os.fspath(prefix)) + _SUFFIX

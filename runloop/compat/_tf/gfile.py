@@ -1,0 +1,311 @@
+"""``tf.gfile`` and ``tf.io.gfile``: files of this machine, by both generations of names."""
+
+from __future__ import annotations
+
+import glob as _glob
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
+
+from runloop.compat._tf.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnknownError,
+)
+
+__all__ = [
+    "FileStatistics",
+    "GFile",
+    "copy",
+    "exists",
+    "glob",
+    "isdir",
+    "join",
+    "listdir",
+    "makedirs",
+    "mkdir",
+    "remove",
+    "rename",
+    "rmtree",
+    "stat",
+    "walk",
+]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _errors(fn: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Turn the system's errors into those of ``tf.errors``, which are ``OSError`` too, mostly."""
+
+    @wraps(fn)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return fn(*args, **kwargs)
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise NotFoundError(None, None, _text(exc)) from exc
+        except FileExistsError as exc:
+            raise AlreadyExistsError(None, None, _text(exc)) from exc
+        except PermissionError as exc:
+            raise PermissionDeniedError(None, None, _text(exc)) from exc
+        except IsADirectoryError as exc:
+            raise FailedPreconditionError(None, None, _text(exc)) from exc
+        except OSError as exc:
+            raise UnknownError(None, None, _text(exc)) from exc
+
+    return call
+
+
+def _text(exc: OSError) -> str:
+    return f"{exc.filename}; {exc.strerror}"
+
+
+class FileStatistics(NamedTuple):
+    """What :func:`stat` gives: bytes, nanoseconds since 1970, whether it is a folder."""
+
+    length: int
+    mtime_nsec: int
+    is_directory: bool
+
+
+class GFile:
+    """A file that is opened when it is first read or written.
+
+    Args:
+        name: The path.
+        mode: ``r``, ``w``, ``a`` or ``r+``, ``w+``, ``a+``, with ``b`` for bytes.
+
+    Raises:
+        NotFoundError: From the first read or write, if the file or its folder is not there.
+
+    Follows ``tf.io.gfile.GFile`` of TensorFlow 2.21, and is ``Open`` and ``FastGFile``, too.
+    """
+
+    def __init__(self, name: str | os.PathLike[str], mode: str = "r") -> None:
+        self._name = os.fspath(name)
+        self._mode = mode
+        self._file: Any = None
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return self._name
+
+    @property
+    def mode(self) -> str:
+        """The mode."""
+        return self._mode
+
+    @_errors
+    def _opened(self) -> Any:
+        if self._file is None:
+            text = {} if "b" in self._mode else {"encoding": "utf-8"}
+            self._file = open(self._name, self._mode, **text)  # type: ignore[call-overload] # noqa: SIM115
+        return self._file
+
+    def size(self) -> int:
+        """Return the size in bytes."""
+        self.flush()
+        return stat(self._name).length
+
+    def write(self, content: str | bytes) -> None:
+        """Write text, or bytes in a mode with ``b``; each is converted to what the mode wants."""
+        if "b" in self._mode:
+            content = content.encode() if isinstance(content, str) else content
+        elif isinstance(content, bytes):
+            content = content.decode()
+        self._opened().write(content)
+
+    def read(self, n: int = -1) -> Any:
+        """Return ``n`` characters or bytes, the rest of the file by default."""
+        return self._opened().read(n)
+
+    def readline(self) -> Any:
+        """Return the next line with its end, empty at the end of the file."""
+        return self._opened().readline()
+
+    def readlines(self) -> list[Any]:
+        """Return the lines that are left."""
+        return list(self._opened())
+
+    def seek(self, offset: int | None = None, whence: int = 0, position: int | None = None) -> None:
+        """Go to a place; ``position`` is the older name of ``offset``.
+
+        Raises:
+            TypeError: If none of the two is given.
+        """
+        if offset is None:
+            offset = position
+        if offset is None:
+            raise TypeError("seek() needs an offset")
+        self._opened().seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the place in the file."""
+        return int(self._opened().tell())
+
+    def seekable(self) -> bool:
+        """Return ``True``."""
+        return True
+
+    def flush(self) -> None:
+        """Hand what was written to the system."""
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; in a mode that writes, it is there afterwards even if nothing was."""
+        if self._file is None and self._mode[:1] in {"w", "a"}:
+            self._opened()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    next = __next__
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a file or folder."""
+    return os.path.exists(path)
+
+
+def isdir(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a folder."""
+    return os.path.isdir(path)
+
+
+@_errors
+def makedirs(path: str | os.PathLike[str]) -> None:
+    """Make a folder and those above it; it may be there already."""
+    os.makedirs(path, exist_ok=True)
+
+
+@_errors
+def mkdir(path: str | os.PathLike[str]) -> None:
+    """Make one folder in a folder that is there.
+
+    Raises:
+        NotFoundError: If the folder above is not there.
+        AlreadyExistsError: If it is there already.
+    """
+    Path(path).mkdir()
+
+
+@_errors
+def glob(pattern: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return the paths that match a pattern, or any of several, sorted for each."""
+    single = isinstance(pattern, (str, os.PathLike))
+    patterns: list[Any] = [pattern] if single else list(pattern)  # type: ignore[arg-type]
+    return [path for p in patterns for path in sorted(_glob.glob(os.fspath(p)))]
+
+
+@_errors
+def listdir(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names in a folder.
+
+    Raises:
+        NotFoundError: If there is no such folder.
+    """
+    return sorted(os.listdir(path))
+
+
+@_errors
+def copy(src: str | os.PathLike[str], dst: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Copy a file.
+
+    Raises:
+        NotFoundError: If ``src`` is not there.
+        AlreadyExistsError: If ``dst`` is there and ``overwrite`` is false.
+    """
+    _check_free(dst, overwrite=overwrite)
+    shutil.copyfile(src, dst)
+
+
+@_errors
+def rename(
+    src: str | os.PathLike[str], dst: str | os.PathLike[str], overwrite: bool = False
+) -> None:
+    """Rename or move a file or folder.
+
+    Raises:
+        NotFoundError: If ``src`` is not there.
+        AlreadyExistsError: If ``dst`` is there and ``overwrite`` is false.
+    """
+    _check_free(dst, overwrite=overwrite)
+    Path(src).replace(dst)
+
+
+def _check_free(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    if not overwrite and os.path.exists(path):
+        raise AlreadyExistsError(None, None, f"{os.fspath(path)}; the file is there already")
+
+
+@_errors
+def remove(path: str | os.PathLike[str]) -> None:
+    """Delete a file.
+
+    Raises:
+        NotFoundError: If it is not there.
+    """
+    Path(path).unlink()
+
+
+@_errors
+def rmtree(path: str | os.PathLike[str]) -> None:
+    """Delete a folder and all that is in it.
+
+    Raises:
+        NotFoundError: If it is not there.
+    """
+    shutil.rmtree(path)
+
+
+@_errors
+def stat(path: str | os.PathLike[str]) -> FileStatistics:
+    """Return size, time and kind.
+
+    Raises:
+        NotFoundError: If it is not there.
+    """
+    found = Path(path).stat()
+    return FileStatistics(found.st_size, found.st_mtime_ns, os.path.isdir(path))
+
+
+def walk(
+    top: str | os.PathLike[str],
+    topdown: bool = True,
+    onerror: Callable[[OSError], Any] | None = None,
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield ``(folder, names of folders, names of files)`` for ``top`` and all below it.
+
+    Args:
+        top: The folder; its parent is not visited.
+        topdown: Whether a folder comes before what is in it; the older name ``in_order``.
+        onerror: Called with the ``OSError`` of a folder that can't be read.
+    """
+    yield from os.walk(os.fspath(top), topdown, onerror)
+
+
+def join(path: str | os.PathLike[str], *paths: str) -> str:
+    """Join parts of a path."""
+    return os.path.join(os.fspath(path), *paths)

@@ -1,0 +1,223 @@
+"""Looking into the default graph: the global step, collections, variables."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from runloop import graph as graphs
+from runloop.graph import Graph, get_default_graph
+from runloop.handles import VariableHandle
+
+__all__ = [
+    "GraphKeys",
+    "add_to_collection",
+    "add_to_collections",
+    "as_graph_element",
+    "assert_global_step",
+    "create_global_step",
+    "get_collection",
+    "get_collection_ref",
+    "get_global_step",
+    "get_or_create_global_step",
+    "get_or_create_global_step_read",
+    "global_step",
+    "global_variables",
+    "global_variables_initializer",
+    "initialize_nothing",
+    "local_variables",
+    "reset_default_graph",
+    "trainable_variables",
+    "write_graph",
+]
+
+
+class GraphKeys:
+    """Names of collections. Follows ``tf.compat.v1.GraphKeys`` of TensorFlow 2.21."""
+
+    GLOBAL_VARIABLES = VARIABLES = "variables"
+    TRAINABLE_VARIABLES = "trainable_variables"
+    LOCAL_VARIABLES = "local_variables"
+    MODEL_VARIABLES = "model_variables"
+    METRIC_VARIABLES = "metric_variables"
+    MOVING_AVERAGE_VARIABLES = "moving_average_variables"
+    GLOBAL_STEP = "global_step"
+    SUMMARIES = "summaries"
+    SUMMARY_OP = "summary_op"
+    LOSSES = "losses"
+    REGULARIZATION_LOSSES = "regularization_losses"
+    UPDATE_OPS = "update_ops"
+    TRAIN_OP = "train_op"
+    INIT_OP = "init_op"
+    LOCAL_INIT_OP = "local_init_op"
+    READY_OP = "ready_op"
+    READY_FOR_LOCAL_INIT_OP = "ready_for_local_init_op"
+    SAVERS = "savers"
+    SAVEABLE_OBJECTS = "saveable_objects"
+    TABLE_INITIALIZERS = "table_initializer"
+    QUEUE_RUNNERS = "queue_runners"
+    ASSET_FILEPATHS = "asset_filepaths"
+    ACTIVATIONS = "activations"
+    BIASES = "biases"
+    WEIGHTS = "weights"
+    RESOURCES = "resources"
+    LOCAL_RESOURCES = "local_resources"
+    EVAL_STEP = "eval_step"
+
+
+def get_global_step(graph: Graph | None = None) -> VariableHandle | None:
+    """Return the handle of the global step, ``None`` without one.
+
+    Raises:
+        TypeError: If the name belongs to something else than a variable.
+
+    Follows ``tf.compat.v1.train.get_global_step`` of TensorFlow 2.21.
+    """
+    graph = graph or get_default_graph()
+    return graph.variable_handle("global_step") if graphs.get_global_step(graph) else None
+
+
+def get_or_create_global_step(graph: Graph | None = None) -> VariableHandle:
+    """Return the handle of the global step, made at 0 if there is none.
+
+    Raises:
+        RuntimeError: If there is none and the graph is finalized.
+
+    Follows ``tf.compat.v1.train.get_or_create_global_step`` of TensorFlow 2.21.
+    """
+    graph = graph or get_default_graph()
+    return graph.variable_handle(graphs.get_or_create_global_step(graph).name)
+
+
+# What TensorFlow keeps for reading the step beside the training: here that is the step itself.
+get_or_create_global_step_read = get_or_create_global_step
+
+
+def create_global_step(graph: Graph | None = None) -> VariableHandle:
+    """Make the global step and return its handle.
+
+    Raises:
+        ValueError: If there is one.
+
+    Follows ``tf.compat.v1.train.create_global_step`` of TensorFlow 2.21.
+    """
+    if get_global_step(graph) is not None:
+        raise ValueError('"global_step" already exists.')
+    return get_or_create_global_step(graph)
+
+
+def assert_global_step(global_step_tensor: Any) -> None:
+    """Check that it is an integer scalar.
+
+    Raises:
+        TypeError: If it is not.
+
+    Follows ``tf.compat.v1.train.assert_global_step`` of TensorFlow 2.21.
+    """
+    dtype, shape = global_step_tensor.dtype, global_step_tensor.get_shape()
+    if not dtype.base_dtype.is_integer:
+        raise TypeError(f"the global step must be an integer, got {dtype}")
+    if shape.ndims not in {0, None}:
+        raise TypeError(f"the global step must be a scalar, its shape is {shape}")
+
+
+def global_step(sess: Any, global_step_tensor: Any) -> int:
+    """Return the step as an ``int``. Follows ``tf.compat.v1.train.global_step``."""
+    return int(sess.run(global_step_tensor))
+
+
+def as_graph_element(obj: Any) -> Any:
+    """Return what stock hooks fetch for ``obj``: a handle as it is, a name's tensor.
+
+    Raises:
+        ValueError: If ``obj`` is no name and does not belong to the default graph.
+        KeyError: If nothing has the name.
+
+    Follows ``_as_graph_element`` of TensorFlow 2.21's ``basic_session_run_hooks``.
+    """
+    graph = get_default_graph()
+    if isinstance(obj, str):
+        return graph.as_graph_element(obj if ":" in obj else f"{obj}:0")
+    owner: object = getattr(obj, "graph", None)
+    if owner is not graph:
+        raise ValueError(
+            f"Passed {obj!r} should have graph attribute that is equal to current graph {graph!r}."
+        )
+    return obj
+
+
+def add_to_collection(name: Any, value: Any) -> None:
+    """Append to a collection of the default graph."""
+    get_default_graph().add_to_collection(name, value)
+
+
+def add_to_collections(names: Any, value: Any) -> None:
+    """Append to several collections of the default graph; one name is fine too."""
+    for name in [names] if isinstance(names, str) else set(names or ()):
+        add_to_collection(name, value)
+
+
+def get_collection(key: Any, scope: str | None = None) -> list[Any]:
+    """Return a copy of a collection of the default graph; see ``Graph.get_collection``."""
+    return get_default_graph().get_collection(key, scope)
+
+
+def get_collection_ref(key: Any) -> list[Any]:
+    """Return a collection of the default graph itself."""
+    return get_default_graph().get_collection_ref(key)
+
+
+def global_variables(scope: str | None = None) -> list[Any]:
+    """Return handles of all variables whose names begin with the pattern ``scope``."""
+    return get_collection(GraphKeys.GLOBAL_VARIABLES, scope)
+
+
+def trainable_variables(scope: str | None = None) -> list[Any]:
+    """Return handles of the trainable variables whose names begin with the pattern ``scope``."""
+    return get_collection(GraphKeys.TRAINABLE_VARIABLES, scope)
+
+
+def local_variables(scope: str | None = None) -> list[Any]:
+    """Return what the program added to the collection of local variables."""
+    return get_collection(GraphKeys.LOCAL_VARIABLES, scope)
+
+
+def initialize_nothing() -> None:
+    """Do nothing when it is run: a session's variables have their values from the start."""
+
+
+def global_variables_initializer() -> Any:
+    """Return something that can be run and does nothing: sessions begin initialised."""
+    return initialize_nothing
+
+
+def reset_default_graph() -> None:
+    """Make a new graph the default graph from here on."""
+    entered: AbstractContextManager[Any] = Graph().as_default()
+    # Left open on purpose: the graph stays the default until another takes its place.
+    entered.__enter__()
+
+
+def write_graph(
+    graph_or_graph_def: Any,
+    logdir: str,
+    name: str,
+    as_text: bool = True,  # noqa: ARG001
+) -> str:
+    """Write a description of a graph as text, and return the path.
+
+    Args:
+        graph_or_graph_def: A graph, or what its ``as_graph_def()`` gives.
+        logdir: The folder, made if it is not there.
+        name: The file's name.
+        as_text: For TensorFlow's signature; ignored, it is always text.
+
+    Follows ``tf.io.write_graph`` of TensorFlow 2.21.
+    """
+    from pathlib import Path
+
+    describe = getattr(graph_or_graph_def, "as_graph_def", None)
+    path = Path(logdir) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(describe() if describe else graph_or_graph_def), encoding="utf-8")
+    return str(path)

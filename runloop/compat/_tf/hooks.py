@@ -1,0 +1,145 @@
+"""The stock hooks under TensorFlow's names.
+
+They are runloop's hooks; what differs is what hooks derived from them see and use: handles for
+``_global_step_tensor``, the process's one :class:`FileWriter` a folder, summaries as bytes, and time
+as ``time.time`` gives it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runloop import hooks, timers
+from runloop.compat._tf import clock
+from runloop.compat._tf.graphs import as_graph_element, get_global_step
+from runloop.compat._tf.protos import SessionLog
+from runloop.compat._tf.writer import FileWriterCache
+from runloop.run import RunContext, RunValues
+from runloop.summary import SummaryWriter
+
+__all__ = [
+    "CheckpointSaverHook",
+    "GlobalStepWaiterHook",
+    "LoggingTensorHook",
+    "ProfilerHook",
+    "SecondOrStepTimer",
+    "StepCounterHook",
+    "StopAtStepHook",
+    "SummarySaverHook",
+]
+
+
+@clock.timed_by_wall_clock
+class SecondOrStepTimer(timers.SecondOrStepTimer):
+    """:class:`runloop.SecondOrStepTimer` that asks ``time.time``, which tests may replace.
+
+    Follows ``tf.compat.v1.train.SecondOrStepTimer`` of TensorFlow 2.21.
+    """
+
+
+class StopAtStepHook(hooks.StopAtStepHook):
+    """:class:`runloop.StopAtStepHook`; ``_global_step_tensor`` is a handle."""
+
+    def begin(self) -> None:
+        """Find the global step."""
+        super().begin()
+        self._global_step_tensor: Any = get_global_step()
+
+
+@clock.timed_by_wall_clock
+class LoggingTensorHook(hooks.LoggingTensorHook):
+    """:class:`runloop.LoggingTensorHook`; ``_current_tensors`` are handles."""
+
+    def begin(self) -> None:
+        """Find what is to be logged.
+
+        Raises:
+            KeyError: If nothing in the graph has one of the names.
+            ValueError: If something belongs to another graph.
+        """
+        super().begin()
+        self._current_tensors = {
+            tag: as_graph_element(tensor) for tag, tensor in self._tensors.items()
+        }
+
+
+@clock.timed_by_wall_clock
+class StepCounterHook(hooks.StepCounterHook):
+    """:class:`runloop.StepCounterHook`; ``_summary_writer`` is the folder's ``FileWriter``."""
+
+    _summary_writer: SummaryWriter | None
+
+    def begin(self) -> None:
+        """Find the global step and the writer."""
+        if self._summary_writer is None and self._output_dir:
+            self._summary_writer = FileWriterCache.get(self._output_dir)
+        super().begin()
+        self._global_step_tensor: Any = get_global_step()
+
+
+@clock.timed_by_wall_clock
+class SummarySaverHook(hooks.SummarySaverHook):
+    """:class:`runloop.SummarySaverHook` that writes summaries of TensorFlow's kind as well."""
+
+    def begin(self) -> None:
+        """Find the global step and the writer."""
+        if self._summary_writer is None and self._output_dir:
+            self._summary_writer = FileWriterCache.get(self._output_dir)
+        super().begin()
+        self._global_step_tensor: Any = get_global_step()
+
+    def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
+        """Write the summaries: bytes, ``Summary`` messages or mappings of tag to scalar."""
+        writer: Any = self._summary_writer
+        if writer is None:
+            return
+        results = run_values.results
+        step = results["global_step"] + 1
+        if self._request_summary:
+            step = run_context.session.run(self._global_step_tensor)
+            if self._next_step is None and hasattr(writer, "add_session_log"):
+                writer.add_session_log(SessionLog(status=SessionLog.START), step)
+            self._timer.update_last_triggered_step(step)
+            for summary in results.get("summary", ()):
+                if hasattr(writer, "add_summary"):
+                    writer.add_summary(summary, step)
+                else:
+                    for tag, value in summary.items():
+                        writer.add_scalar(tag, value, step)
+        self._next_step = step + 1
+
+
+@clock.timed_by_wall_clock
+class CheckpointSaverHook(hooks.CheckpointSaverHook):
+    """:class:`runloop.CheckpointSaverHook` that notes each checkpoint in the event file, too."""
+
+    def begin(self) -> None:
+        """Find the global step and the writer, and let the listeners add to the graph."""
+        self._summary_writer: Any = FileWriterCache.get(self._checkpoint_dir)
+        super().begin()
+        self._global_step_tensor: Any = get_global_step()
+
+    def _announce(self, session: Any, step: Any) -> bool:
+        log = SessionLog(status=SessionLog.CHECKPOINT, checkpoint_path=self._save_path)
+        self._summary_writer.add_session_log(log, step)
+        return super()._announce(session, step)
+
+
+@clock.timed_by_wall_clock
+class GlobalStepWaiterHook(hooks.GlobalStepWaiterHook):
+    """:class:`runloop.GlobalStepWaiterHook`; ``_global_step_tensor`` is a handle."""
+
+    def begin(self) -> None:
+        """Find the global step."""
+        super().begin()
+        self._global_step_tensor: Any = get_global_step()
+
+
+@clock.timed_by_wall_clock
+class ProfilerHook(hooks.ProfilerHook):
+    """:class:`runloop.ProfilerHook`; ``_global_step_tensor`` is a handle."""
+
+    def begin(self) -> None:
+        """Find the global step and make the folder."""
+        super().begin()
+        self._global_step_tensor: Any = get_global_step()

@@ -1,0 +1,272 @@
+"""Which name of TensorFlow is what: the one table that the shim's modules are made from.
+
+``NAMES`` maps each namespace to its members, a member to ``module:attribute`` of where it is.
+``SPELLINGS`` maps each namespace to the module names under which it can be imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from runloop.compat._tf.errors import CLASSES, CODES
+from runloop.tensor_types import DType
+
+__all__ = ["NAMES", "SPELLINGS", "VALUES"]
+
+_TF = "runloop.compat._tf"
+
+
+def _members(module: str, names: str) -> dict[str, str]:
+    """Return ``{name: "module:attribute"}``; ``name=attribute`` where the two differ."""
+    pairs = (item.partition("=") for item in names.split())
+    return {name: f"{module}:{attribute or name}" for name, _, attribute in pairs}
+
+
+_PROTOCOL = {
+    **_members("runloop.hooks.base", "SessionRunHook"),
+    **_members(
+        "runloop.run",
+        "SessionRunArgs=RunArgs SessionRunContext=RunContext SessionRunValues=RunValues",
+    ),
+}
+_HOOKS = {
+    **_PROTOCOL,
+    **_members(
+        f"{_TF}.hooks",
+        "CheckpointSaverHook GlobalStepWaiterHook LoggingTensorHook ProfilerHook "
+        "SecondOrStepTimer StepCounterHook StopAtStepHook SummarySaverHook",
+    ),
+    **_members(
+        "runloop.hooks",
+        "CheckpointSaverListener FeedFnHook FinalOpsHook NanTensorHook NeverTriggerTimer",
+    ),
+    **_members("runloop.errors", "NanLossDuringTrainingError"),
+}
+_SESSIONS = {
+    **_members(
+        f"{_TF}.sessions",
+        "ChiefSessionCreator MonitoredSession MonitoredTrainingSession Scaffold "
+        "SingularMonitoredSession WorkerSessionCreator",
+    ),
+    **_members("runloop.creators", "SessionCreator"),
+}
+_COORDINATOR = _members("runloop.coordinator", "Coordinator LooperThread")
+_STEP = _members(
+    f"{_TF}.graphs",
+    "assert_global_step create_global_step get_global_step get_or_create_global_step global_step "
+    "write_graph",
+)
+_STEP_READ = _members(
+    f"{_TF}.graphs", "_get_or_create_global_step_read=get_or_create_global_step_read"
+)
+_READING = {
+    **_members(
+        f"{_TF}.checkpoints",
+        "checkpoint_exists get_checkpoint_mtimes get_checkpoint_state latest_checkpoint "
+        "remove_checkpoint",
+    ),
+    **_members(
+        "runloop.checkpoint",
+        "NewCheckpointReader=load_checkpoint list_variables load_checkpoint load_variable",
+    ),
+}
+_SAVING = {**_READING, **_members(f"{_TF}.checkpoints", "Saver SaverDef")}
+_TRAIN = {
+    **_HOOKS,
+    **_SESSIONS,
+    **_COORDINATOR,
+    **_STEP,
+    **_SAVING,
+    **_members(f"{_TF}.graphs", "_as_graph_element=as_graph_element"),
+    **_members(f"{_TF}.records", "summary_iterator"),
+}
+_PROTOS = _members(
+    f"{_TF}.protos", "Event LogMessage SessionLog Summary SummaryDescription TaggedRunMetadata"
+)
+_WRITER = _members(
+    f"{_TF}.writer",
+    "FileWriter FileWriterCache SummaryWriter=FileWriter SummaryWriterCache=FileWriterCache",
+)
+_GFILE = _members(
+    f"{_TF}.gfile",
+    "GFile Open=GFile FastGFile=GFile copy Copy=copy exists Exists=exists glob Glob=glob "
+    "isdir IsDirectory=isdir listdir ListDirectory=listdir makedirs MakeDirs=makedirs mkdir "
+    "MkDir=mkdir remove Remove=remove rename Rename=rename rmtree DeleteRecursively=rmtree stat "
+    "Stat=stat walk Walk=walk join",
+)
+_LOGGING = _members(
+    f"{_TF}.logging",
+    "DEBUG ERROR FATAL INFO WARN debug error exception fatal flush get_logger get_verbosity info "
+    "log log_every_n log_first_n log_if set_verbosity vlog warn=warning warning",
+)
+_ERRORS = {
+    **{kind.__name__: f"{kind.__module__}:{kind.__name__}" for kind in CLASSES.values()},
+    **_members(
+        f"{_TF}.errors", "OpError error_code_from_exception_type exception_type_from_error_code"
+    ),
+}
+_GRAPH = {
+    **_members(
+        f"{_TF}.graphs",
+        "GraphKeys add_to_collection add_to_collections get_collection get_collection_ref "
+        "reset_default_graph",
+    ),
+    **_members("runloop.graph", "Graph get_default_graph"),
+    **_members("runloop.handles", "GraphDef NodeDef Operation Tensor"),
+    **_members(f"{_TF}.sessions", "Session get_default_session"),
+}
+_VARIABLES = {
+    **_members(
+        f"{_TF}.graphs",
+        "global_variables local_variables trainable_variables global_variables_initializer "
+        "local_variables_initializer=global_variables_initializer "
+        "tables_initializer=global_variables_initializer "
+        "all_variables=global_variables initialize_all_variables=global_variables_initializer",
+    ),
+}
+_RUN = {
+    **_members("runloop.run", "RunOptions"),
+    **_members(f"{_TF}.metadata", "RunMetadata"),
+    **_members(f"{_TF}.protos", "ConfigProto GPUOptions=ConfigProto OptimizerOptions=ConfigProto"),
+}
+_TENSORS = _members(
+    f"{_TF}.protos", "HistogramProto SummaryMetadata make_ndarray make_tensor_proto"
+)
+_TYPES = _members("runloop.tensor_types", "DType TensorShape")
+_STRINGS = _members(f"{_TF}.strings", "as_bytes as_str=as_text as_str_any as_text")
+# Modules that TensorFlow's own modules import, and that tests patch there.
+_TIME = {"time": "time:", "os": "os:"}
+
+NAMES: Mapping[str, Mapping[str, str]] = {
+    "": {
+        **_GRAPH,
+        **_VARIABLES,
+        **_RUN,
+        **_PROTOS,
+        **_TENSORS,
+        **_TYPES,
+        **_members(f"{_TF}.errors", "OpError"),
+        **_members(
+            f"{_TF}.switches",
+            "disable_eager_execution disable_resource_variables disable_v2_behavior "
+            "enable_resource_variables executing_eagerly",
+        ),
+    },
+    "app": _members(f"{_TF}.switches", "run=run_app"),
+    "compat": _STRINGS,
+    "errors": _ERRORS,
+    "estimator": {**_HOOKS, **_members(f"{_TF}.switches", "Estimator ModeKeys")},
+    "gfile": _GFILE,
+    "io": _members(f"{_TF}.records", "tf_record_iterator=record_iterator")
+    | _members(f"{_TF}.graphs", "write_graph"),
+    "logging": _LOGGING,
+    "summary": {
+        **_PROTOS,
+        **_WRITER,
+        **_members(f"{_TF}.summaries", "merge merge_all scalar"),
+    },
+    "test": {**_members(f"{_TF}.testing", "TestCase get_temp_dir main"), "mock": "unittest.mock:"},
+    "train": _TRAIN,
+    "version": {},
+    # -- the deep ones, whose names are private in TensorFlow --------------------------------------
+    "python.client.timeline": _members(f"{_TF}.metadata", "Timeline"),
+    "python.framework.meta_graph": {},
+    "python.framework.ops": {**_GRAPH, **_members(f"{_TF}.graphs", "GraphKeys")},
+    "python.ops.variables": _VARIABLES,
+    "python.summary.summary": {
+        **_PROTOS, **_WRITER, **_members(f"{_TF}.summaries", "merge merge_all scalar"),
+    },
+    "python.summary.writer.writer_cache": _WRITER,
+    "python.training.basic_session_run_hooks": {
+        **_HOOKS,
+        **_members(f"{_TF}.graphs", "_as_graph_element=as_graph_element"),
+        **_members(f"{_TF}.writer", "SummaryWriterCache=FileWriterCache"),
+        **_TIME,
+    },
+    "python.training.coordinator": _COORDINATOR,
+    "python.training.monitored_session": {**_HOOKS, **_SESSIONS},
+    "python.training.saver": {**_SAVING, **_TIME},
+    "python.training.session_run_hook": _PROTOCOL,
+    "python.training.summary_io": {**_WRITER, **_members(f"{_TF}.records", "summary_iterator")},
+    "python.training.training_util": {**_STEP, **_STEP_READ},
+    "core.framework.summary_pb2": {
+        **_members(f"{_TF}.protos", "HistogramProto Summary SummaryDescription SummaryMetadata"),
+    },
+    "core.util.event_pb2": _members(
+        f"{_TF}.protos", "Event LogMessage SessionLog TaggedRunMetadata"
+    ),
+    "core.protobuf.config_pb2": _RUN,
+    "contrib.framework": {
+        **_STEP, **_READING, **_members(f"{_TF}.graphs", "get_variables=global_variables"),
+    },
+    "contrib.summary": {},
+    "contrib.training": _HOOKS,
+}  # fmt: skip
+
+_DTYPES = (
+    "bfloat16 bool complex64 complex128 float16 float32 float64 int8 int16 int32 int64 string "
+    "uint8 uint16 uint32 uint64"
+)
+
+VALUES: Mapping[str, Mapping[str, Any]] = {
+    "": {
+        **{name: DType(name) for name in _DTYPES.split()},
+        "double": DType("float64"),
+        "half": DType("float16"),
+        "__version__": "2.21.0",
+    },
+    "errors": CODES,
+    "version": {"VERSION": "2.21.0", "GIT_VERSION": "runloop"},
+}
+"""Members that are plain values."""
+
+_HOOKS_OF_ESTIMATOR = "tensorflow_estimator.python.estimator.hooks"
+
+_DEEP: Mapping[str, tuple[str, ...]] = {
+    "": ("tensorflow", "tensorflow.compat.v1"),
+    "estimator": (
+        "tensorflow_estimator",
+        "tensorflow_estimator.python.estimator.estimator_lib",
+        "tensorflow.python.estimator.estimator_lib",
+    ),
+    "errors": ("tensorflow.python.framework.errors", "tensorflow.python.framework.errors_impl"),
+    "gfile": ("tensorflow.io.gfile", "tensorflow.compat.v1.io.gfile",
+              "tensorflow.python.platform.gfile", "tensorflow.python.lib.io.file_io"),
+    "logging": ("tensorflow.python.platform.tf_logging",),
+    "summary": ("tensorflow.contrib.summary.summary",),
+    "test": ("tensorflow.python.platform.test",),
+    "train": ("tensorflow.python.training.training",),
+    "python.summary.writer.writer_cache": ("tensorflow.python.summary.writer.writer",),
+    "python.training.basic_session_run_hooks": (
+        f"{_HOOKS_OF_ESTIMATOR}.basic_session_run_hooks",
+        "tensorflow.python.estimator.hooks.basic_session_run_hooks",
+    ),
+    "python.training.session_run_hook": (
+        f"{_HOOKS_OF_ESTIMATOR}.session_run_hook",
+        "tensorflow.python.estimator.hooks.session_run_hook",
+    ),
+    "python.training.saver": (
+        "tensorflow.python.training.checkpoint_management",
+        "tensorflow.python.training.checkpoint_utils",
+        "tensorflow.python.checkpoint.checkpoint_management",
+    ),
+    "python.training.training_util": (
+        "tensorflow.contrib.framework.python.ops.variables",
+    ),
+}  # fmt: skip
+
+
+def _spellings() -> dict[str, tuple[str, ...]]:
+    found = {}
+    for space in NAMES:
+        own: tuple[str, ...] = ()
+        if space:
+            own = (f"tensorflow.{space}",)
+            if space.partition(".")[0] not in {"python", "core", "contrib"}:
+                own += (f"tensorflow.compat.v1.{space}",)
+        found[space] = own + _DEEP.get(space, ())
+    return found
+
+
+SPELLINGS: Mapping[str, tuple[str, ...]] = _spellings()

@@ -1,0 +1,182 @@
+"""``tf.test``: the test case that hook tests derive from."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import unittest
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from runloop.compat._tf.errors import OpError
+from runloop.compat._tf.sessions import Session, get_default_session
+from runloop.compat._tf.writer import FileWriterCache
+from runloop.graph import Graph, get_default_graph
+
+__all__ = ["TestCase", "get_temp_dir", "main"]
+
+
+class TestCase(unittest.TestCase):
+    """A ``unittest.TestCase`` with a fresh default graph for each test and asserts for arrays.
+
+    Follows ``tf.compat.v1.test.TestCase`` of TensorFlow 2.21 in what tests of hooks use.
+    """
+
+    def setUp(self) -> None:
+        """Make a new graph the default one."""
+        super().setUp()
+        self._temp_dir: str | None = None
+        self._stack = ExitStack()
+        self._stack.enter_context(Graph().as_default())
+        self.addCleanup(self._stack.close)
+        self.addCleanup(FileWriterCache.clear)
+
+    # -- what a test works with -----------------------------------------------------------------
+
+    def get_temp_dir(self) -> str:
+        """Return a folder of this test's own, the same at each call; deleted after the test."""
+        if self._temp_dir is None:
+            self._temp_dir = tempfile.mkdtemp()
+            self.addCleanup(shutil.rmtree, self._temp_dir, ignore_errors=True)
+        return self._temp_dir
+
+    @contextmanager
+    def session(self, graph: Graph | None = None, **ignored: Any) -> Iterator[Session]:
+        """Give a session of ``graph``, the default graph if ``None``; closed after the block.
+
+        Args:
+            graph: The graph.
+            **ignored: ``config``, ``use_gpu`` and ``force_gpu``, which change nothing.
+        """
+        with Session(graph=graph) as session:
+            yield session
+
+    cached_session = test_session = session
+
+    def evaluate(self, tensors: Any) -> Any:
+        """Run ``tensors`` in the default session, else in a new one of the default graph."""
+        session = get_default_session()
+        if session is not None:
+            return session.run(tensors)
+        with Session(graph=get_default_graph()) as fresh:
+            return fresh.run(tensors)
+
+    # -- asserts --------------------------------------------------------------------------------
+
+    def assertAllEqual(self, a: Any, b: Any, msg: str | None = None) -> None:  # noqa: N802
+        """Assert equal shapes and equal values; NaN equals NaN."""
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=msg or "", strict=False)
+        self.assertEqual(np.shape(a), np.shape(b), msg)
+
+    def assertAllClose(  # noqa: N802
+        self, a: Any, b: Any, rtol: float = 1e-6, atol: float = 1e-6, msg: str | None = None
+    ) -> None:
+        """Assert equal structures and shapes, and values equal within the tolerances."""
+        if hasattr(a, "_asdict"):
+            a = a._asdict()
+        if hasattr(b, "_asdict"):
+            b = b._asdict()
+        if isinstance(a, dict) or isinstance(b, dict):
+            self.assertIsInstance(a, dict, msg)
+            self.assertEqual(set(a), set(b), msg)
+            for key in a:
+                self.assertAllClose(a[key], b[key], rtol, atol, f"{msg or ''} at {key!r}")
+            return
+        if isinstance(a, (list, tuple)) and any(np.shape(x) != np.shape(a[0]) for x in a):
+            self.assertEqual(len(a), len(b), msg)
+            for one, other in zip(a, b, strict=True):
+                self.assertAllClose(one, other, rtol, atol, msg)
+            return
+        self.assertEqual(np.shape(a), np.shape(b), msg)
+        np.testing.assert_allclose(
+            np.asarray(a, float), np.asarray(b, float), rtol=rtol, atol=atol, err_msg=msg or ""
+        )
+
+    def assertNotAllClose(self, a: Any, b: Any, **tolerances: Any) -> None:  # noqa: N802
+        """Assert that :meth:`assertAllClose` fails."""
+        try:
+            self.assertAllClose(a, b, **tolerances)
+        except AssertionError:
+            return
+        raise self.failureException(f"the two are close: {a!r} and {b!r}")
+
+    def assertNotAllEqual(self, a: Any, b: Any, msg: str | None = None) -> None:  # noqa: N802
+        """Assert that :meth:`assertAllEqual` fails."""
+        try:
+            self.assertAllEqual(a, b)
+        except AssertionError:
+            return
+        raise self.failureException(msg or f"the two are equal: {a!r} and {b!r}")
+
+    def assertAllGreater(self, a: Any, comparison_target: Any) -> None:  # noqa: N802
+        """Assert that every value is greater."""
+        self.assertGreater(np.min(a), comparison_target)
+
+    def assertAllLess(self, a: Any, comparison_target: Any) -> None:  # noqa: N802
+        """Assert that every value is less."""
+        self.assertLess(np.max(a), comparison_target)
+
+    def assertNear(self, f1: float, f2: float, err: float, msg: str | None = None) -> None:  # noqa: N802
+        """Assert that two numbers differ by at most ``err``."""
+        self.assertLessEqual(abs(f1 - f2), err, msg)
+
+    def assertEmpty(self, container: Any, msg: str | None = None) -> None:  # noqa: N802
+        """Assert that something has the length 0."""
+        self.assertEqual(len(container), 0, msg)
+
+    def assertNotEmpty(self, container: Any, msg: str | None = None) -> None:  # noqa: N802
+        """Assert that something has a length other than 0."""
+        self.assertNotEqual(len(container), 0, msg)
+
+    def assertLen(self, container: Any, expected_len: int, msg: str | None = None) -> None:  # noqa: N802
+        """Assert the length of something."""
+        self.assertEqual(len(container), expected_len, msg)
+
+    def assertStartsWith(self, actual: str, expected_start: str, msg: str | None = None) -> None:  # noqa: N802
+        """Assert how a string begins."""
+        self.assertEqual(actual[: len(expected_start)], expected_start, msg)
+
+    def assertProtoEquals(self, expected: Any, message: Any, msg: str | None = None) -> None:  # noqa: N802
+        """Assert that two messages are equal; text in place of a message is not supported.
+
+        Raises:
+            TypeError: If ``expected`` is text.
+        """
+        if isinstance(expected, str):
+            raise TypeError(f"assertProtoEquals takes a message, got the text {expected!r:.80}")
+        self.assertEqual(expected, message, msg)
+
+    def assertItemsEqual(self, a: Any, b: Any, msg: str | None = None) -> None:  # noqa: N802
+        """Assert the same members in any order."""
+        self.assertCountEqual(a, b, msg)
+
+    @contextmanager
+    def assertRaisesWithPredicateMatch(  # noqa: N802
+        self, exception_type: Any, expected_err_re_or_predicate: Any
+    ) -> Iterator[None]:
+        """Assert that the block raises such an exception whose text matches, or is accepted."""
+        with self.assertRaises(exception_type) as caught:
+            yield
+        expected, error = expected_err_re_or_predicate, caught.exception
+        if callable(expected):
+            self.assertTrue(expected(error), f"{error!r} is not accepted")
+        else:
+            self.assertTrue(re.search(expected, str(error)), f"{error!r} has no {expected!r}")
+
+    def assertRaisesOpError(self, expected_err_re_or_predicate: Any) -> Any:  # noqa: N802
+        """Assert that the block raises an ``OpError`` that matches."""
+        return self.assertRaisesWithPredicateMatch(OpError, expected_err_re_or_predicate)
+
+
+def get_temp_dir() -> str:
+    """Return a new folder for files of a test; it is not deleted."""
+    return tempfile.mkdtemp()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tests of the main module."""
+    unittest.main(argv=argv)
