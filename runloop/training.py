@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from runloop.creators import ChiefSessionCreator, SessionCreator, WorkerSessionCreator
+from runloop.dispatch import check_hooks
 from runloop.graph import Graph, get_default_graph
 from runloop.hooks import CheckpointSaverHook, StepCounterHook, SummarySaverHook
 from runloop.monitored import MonitoredSession
@@ -75,6 +76,7 @@ def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
         summary_writer: Where scalars go in place of ``metrics.jsonl``; stays yours to close.
 
     Raises:
+        TypeError: If something is not a hook.
         ValueError: If both seconds and steps are given for one trigger.
         RuntimeError: If a default hook needs the global step and there is none.
 
@@ -93,26 +95,30 @@ def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
         )
         return MonitoredSession(creator, hooks, stop_grace_period_secs, graph=graph)
     creator = ChiefSessionCreator(scaffold, master, config, checkpoint_dir, graph=graph)
-    every: list[Any] = list(chief_only_hooks or ())
+    every = [*check_hooks(chief_only_hooks or ())]
     summary_dir = summary_dir or checkpoint_dir
     if summary_dir or summary_writer is not None:
         output: dict[str, Any] = {"output_dir": summary_dir, "summary_writer": summary_writer}
-        if log_step_count_steps and log_step_count_steps > 0:
+        if _is_on(log_step_count_steps):
             every.append(StepCounterHook(log_step_count_steps, **output))
-        if summary_steps or summary_secs:
+        if _is_on(summary_steps) or _is_on(summary_secs):
             every.append(
                 SummarySaverHook(
                     save_steps=summary_steps, save_secs=summary_secs, scaffold=scaffold, **output
                 )
             )
-    if checkpoint_dir and (checkpoint_secs or checkpoint_steps):
+    if checkpoint_dir and (_is_on(checkpoint_secs) or _is_on(checkpoint_steps)):
         every.append(
             CheckpointSaverHook(
                 checkpoint_dir, checkpoint_secs, checkpoint_steps, scaffold=scaffold
             )
         )
-    every.extend(hooks or ())
+    every.extend(check_hooks(hooks or ()))
     return MonitoredSession(creator, every, stop_grace_period_secs, graph=graph)
+
+
+def _is_on(every: float | None) -> bool:
+    return every is not None and every > 0
 
 
 def trigger(secs: Any, steps: Any, default: tuple[Any, Any]) -> tuple[Any, Any]:
