@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from typing import Any
 
 from runloop import clock
@@ -18,7 +19,7 @@ _logger = logging.getLogger(__name__)
 _POLL_SECS = 30.0
 
 
-class SessionCreator:
+class SessionCreator(ABC):
     """Makes sessions for a monitored session: once, and again whenever one is lost.
 
     What it returns needs ``run(fetches, feed_dict, options, run_metadata)`` and ``close()``.
@@ -26,13 +27,9 @@ class SessionCreator:
     Follows ``tf.compat.v1.train.SessionCreator`` of TensorFlow 2.21.
     """
 
+    @abstractmethod
     def create_session(self) -> Any:
-        """Return a session that is ready to be run.
-
-        Raises:
-            NotImplementedError: If a subclass does not override it.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must override create_session()")
+        """Return a session that is ready to be run."""
 
 
 class ChiefSessionCreator(SessionCreator):

@@ -79,8 +79,7 @@ class Session:
         self._version = graph.version
         self._plans: dict[Any, Plan] = {}
         self._old_plans: dict[Any, Plan] = {}
-        self._recent: tuple[Any, ...] = ()
-        self._recent_plan: Plan | None = None
+        self._recent: tuple[tuple[Any, ...], Plan | None] = ((), None)
         self._companions: dict[str, Any] = {}
         self._pending: dict[str, Any] = {}
         self._store.grow(graph.variables)
@@ -136,13 +135,14 @@ class Session:
             key = (nest.key(fetches), tuple(feed_dict))
             feed_values = feed_dict.values()
             plan = self._plans.get(key)
-        elif (
-            kind is list
-            and len(fetches) == len(self._recent)
-            and all(map(is_, fetches, self._recent))
-        ):
+        elif kind is list:
             # What hooks ask for is mostly the same objects at each step.
-            key, plan = None, self._recent_plan
+            recent, plan = self._recent
+            if len(fetches) == len(recent) and all(map(is_, fetches, recent)):
+                key = None
+            else:
+                key = nest.key(fetches)
+                plan = self._plans.get(key)
         else:
             key = fetches if kind is str or kind is Op else nest.key(fetches)
             plan = self._plans.get(key)
@@ -167,7 +167,7 @@ class Session:
             self._plans = {}
         self._plans[key] = plan
         if type(fetches) is list and not feed_dict and all(map(nest.never_changes, fetches)):
-            self._recent, self._recent_plan = tuple(fetches), plan
+            self._recent = (tuple(fetches), plan)
         return plan
 
     def _catch_up(self) -> None:
@@ -180,7 +180,7 @@ class Session:
 
     def _forget_plans(self) -> None:
         self._plans, self._old_plans = {}, {}
-        self._recent, self._recent_plan = (), None
+        self._recent = ((), None)
 
     def _check_open(self) -> None:
         if self.closed:
