@@ -62,7 +62,8 @@ LANDINGS = (
 # What `pip install` brings without extras; everything else is imported where it is used.
 REQUIRED = {"numpy", "safetensors"}
 OPTIONAL = {"ml_dtypes", "torch", "tensorboardX", "tqdm"}
-# The testing kit is for test environments, and is imported by nothing else in the package.
+# These are for test environments, and are imported by nothing else in the package.
+FOR_TESTING = ("runloop.testing", "runloop.compat.pytest_plugin")
 OPTIONAL_FOR_TESTING = {"hypothesis", "pytest"}
 
 
@@ -199,7 +200,7 @@ def test_required_packages_alone_are_imported_at_import_time():
     problems = []
     for name, (tree, is_package) in modules.items():
         optional = OPTIONAL
-        if name.startswith(f"{PACKAGE}.testing"):
+        if name.startswith(FOR_TESTING):
             optional = OPTIONAL | OPTIONAL_FOR_TESTING
         for target, line, deferred in imports_of(name, tree, is_package, modules):
             top = target.split(".", maxsplit=1)[0]
