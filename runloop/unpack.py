@@ -81,7 +81,8 @@ def references(node: Any) -> Iterator[str]:
         if isinstance(item, dict):
             tag = tag_of(item)
             if tag in ("$tensor", "$torch", "$bytes"):
-                yield item[tag]
+                if isinstance(item[tag], str):
+                    yield item[tag]
             else:
                 stack.extend(item.values())
         elif isinstance(item, list):
