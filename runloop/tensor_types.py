@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DType", "TensorShape"]
+__all__ = ["DType", "Dimension", "TensorShape"]
 
 
 class DType:
@@ -84,20 +84,32 @@ class DType:
         return f"<dtype: {self.name!r}>"
 
 
+class Dimension(int):
+    """A size: an ``int`` that has TensorFlow 1.x's ``value``, too.
+
+    Follows ``tf.compat.v1.Dimension`` of TensorFlow 2.21; a size that is not known is ``None``.
+    """
+
+    @property
+    def value(self) -> int:
+        """The size."""
+        return int(self)
+
+
 class TensorShape:
     """A shape of which parts, or all, may be unknown.
 
     Args:
         dims: The sizes, ``None`` for one that is not known; ``None`` where nothing is known.
 
-    Follows ``tf.TensorShape`` of TensorFlow 2.21: sizes are ``int`` or ``None``.
+    Follows ``tf.TensorShape`` of TensorFlow 2.21: sizes are :class:`Dimension` or ``None``.
     """
 
     def __init__(self, dims: Iterable[int | None] | TensorShape | None) -> None:
         if isinstance(dims, TensorShape):
             dims = dims.dims
         self.dims: tuple[int | None, ...] | None = (
-            None if dims is None else tuple(None if d is None else int(d) for d in dims)
+            None if dims is None else tuple(None if d is None else Dimension(d) for d in dims)
         )
 
     @property
@@ -113,7 +125,7 @@ class TensorShape:
         Raises:
             ValueError: If the number of dimensions is not known.
         """
-        return list(self._known())
+        return [None if d is None else int(d) for d in self._known()]
 
     def num_elements(self) -> int | None:
         """Return the product of the sizes, ``None`` where one is not known."""

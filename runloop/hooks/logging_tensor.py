@@ -116,7 +116,7 @@ class LoggingTensorHook(SessionRunHook):
                 return
             line = ", ".join(
                 # A fetch that is its own tag is shown by its name.
-                f"{label(tag)} = {tensor_values[tag]}"
+                f"{label(tag)} = {tensor_values[tag]!s}"
                 for tag in self._tag_order
             )
         if elapsed_secs is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 from runloop import graph as graphs
 from runloop.graph import Graph, get_default_graph
@@ -11,11 +11,13 @@ from runloop.handles import VariableHandle
 
 __all__ = [
     "GraphKeys",
+    "MetaGraphDef",
     "add_to_collection",
     "add_to_collections",
     "as_graph_element",
     "assert_global_step",
     "create_global_step",
+    "create_meta_graph_def",
     "get_collection",
     "get_collection_ref",
     "get_global_step",
@@ -30,6 +32,18 @@ __all__ = [
     "trainable_variables",
     "write_graph",
 ]
+
+
+class MetaGraphDef(NamedTuple):
+    """A graph's description and a saver's, for those who pass them on; nothing reads it.
+
+    Attributes:
+        graph_def: What ``graph.as_graph_def()`` gives.
+        saver_def: What ``saver.as_saver_def()`` gives, or ``None``.
+    """
+
+    graph_def: Any
+    saver_def: Any
 
 
 class GraphKeys:
@@ -221,3 +235,13 @@ def write_graph(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(describe() if describe else graph_or_graph_def), encoding="utf-8")
     return str(path)
+
+
+def create_meta_graph_def(
+    meta_info_def: Any = None,  # noqa: ARG001
+    graph_def: Any = None,
+    saver_def: Any = None,
+    **ignored: Any,  # noqa: ARG001
+) -> MetaGraphDef:
+    """Return graph and saver together; see :class:`MetaGraphDef`."""
+    return MetaGraphDef(graph_def or get_default_graph().as_graph_def(), saver_def)

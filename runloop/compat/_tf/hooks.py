@@ -14,7 +14,7 @@ from runloop.compat._tf import clock
 from runloop.compat._tf.graphs import as_graph_element, get_global_step
 from runloop.compat._tf.protos import SessionLog
 from runloop.compat._tf.writer import FileWriterCache
-from runloop.run import RunContext, RunValues
+from runloop.run import RunArgs, RunContext, RunValues
 from runloop.summary import SummaryWriter
 
 __all__ = [
@@ -67,6 +67,10 @@ class LoggingTensorHook(hooks.LoggingTensorHook):
 class StepCounterHook(hooks.StepCounterHook):
     """:class:`runloop.StepCounterHook`; ``_summary_writer`` is the folder's ``FileWriter``."""
 
+    # What TensorFlow's hook has no attribute for has a value in derived classes that skip
+    # __init__, too; here and below.
+    _own_writer = None
+    _warnings_left = 5
     _summary_writer: SummaryWriter | None
 
     def begin(self) -> None:
@@ -81,12 +85,25 @@ class StepCounterHook(hooks.StepCounterHook):
 class SummarySaverHook(hooks.SummarySaverHook):
     """:class:`runloop.SummarySaverHook` that writes summaries of TensorFlow's kind as well."""
 
+    _own_writer = None
+
     def begin(self) -> None:
         """Find the global step and the writer."""
         if self._summary_writer is None and self._output_dir:
             self._summary_writer = FileWriterCache.get(self._output_dir)
         super().begin()
         self._global_step_tensor: Any = get_global_step()
+
+    def before_run(self, run_context: RunContext) -> RunArgs | None:
+        """Ask for the global step and, if this run is to be written, the summaries."""
+        self._request_summary = self._next_step is None or self._timer.should_trigger_for_step(
+            self._next_step
+        )
+        requests: dict[str, Any] = {"global_step": self._global_step_tensor}
+        summary_op = self._get_summary_op() if self._request_summary else None
+        if summary_op is not None:
+            requests["summary"] = summary_op
+        return RunArgs(requests)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
         """Write the summaries: bytes, ``Summary`` messages or mappings of tag to scalar."""
@@ -112,6 +129,12 @@ class SummarySaverHook(hooks.SummarySaverHook):
 @clock.timed_by_wall_clock
 class CheckpointSaverHook(hooks.CheckpointSaverHook):
     """:class:`runloop.CheckpointSaverHook` that notes each checkpoint in the event file, too."""
+
+    _steps_per_run = 1_000_000
+    _has_companions = False
+    _is_first = False
+    _grace_secs = None
+    _written_later = None
 
     def begin(self) -> None:
         """Find the global step and the writer, and let the listeners add to the graph."""

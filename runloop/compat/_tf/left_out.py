@@ -41,9 +41,6 @@ LEFT_OUT: Mapping[str, str] = {
     "summary.image": "encode it in an op and write it with FileWriter.add_summary",
     "summary.audio": "encode it in an op and write it with FileWriter.add_summary",
     "summary.text": "write a Summary.Value(tensor=make_tensor_proto(...)) with a FileWriter",
-    "python.framework.meta_graph.create_meta_graph_def": (
-        "there is no meta graph: the program is Python code, and only values are saved"
-    ),
 }
 """``{name: what to do instead}``, for names that a hook or its training script may look for."""
 

@@ -282,7 +282,8 @@ def make_ndarray(tensor: TensorProto) -> np.ndarray[Any, Any]:
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     if name == "string":
         values = np.array(list(tensor.string_val), dtype=object)
-        return np.broadcast_to(values, shape) if values.size == 1 else values.reshape(shape)
+        size = int(np.prod(shape))
+        return (np.repeat(values, size) if values.size == 1 else values).reshape(shape)
     dtype = np.dtype(name)
     if tensor.tensor_content:
         return (

@@ -6,11 +6,12 @@ import os
 import struct
 from collections.abc import Iterator
 from functools import cache
+from typing import Any, Self
 
-from runloop.compat._tf.errors import DataLossError
+from runloop.compat._tf.errors import DataLossError, NotFoundError
 from runloop.compat._tf.protos import Event
 
-__all__ = ["frame", "masked_crc32c", "record_iterator", "summary_iterator"]
+__all__ = ["RecordIterator", "frame", "masked_crc32c", "summary_iterator"]
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
 _MASK_DELTA = 0xA282EAD8
@@ -49,40 +50,65 @@ def frame(data: bytes) -> bytes:
     )
 
 
-def record_iterator(path: str | os.PathLike[str]) -> Iterator[bytes]:
-    """Yield the records of a file.
+class RecordIterator:
+    """Iterates the records of a file.
 
-    A record that is not all there ends it, so that a file can be read while it is written.
+    It stops before a record that is not all there. Asked again it looks again, so that a file can
+    be followed while it is written.
+
+    Args:
+        path: The file.
+        options: For TensorFlow's signature; must be ``None``: compressed files are not read.
 
     Raises:
-        DataLossError: If a checksum is wrong.
+        ValueError: If there are ``options``.
+        NotFoundError: If there is no such file.
+        DataLossError: From ``next``, if a checksum is wrong.
 
     Follows ``tf.compat.v1.io.tf_record_iterator`` of TensorFlow 2.21, which raises
     ``DataLossError`` for a cut record, too.
     """
-    with open(path, "rb") as file:
-        while len(head := file.read(12)) == 12:
-            (length,) = struct.unpack("<Q", head[:8])
-            at = file.tell() - 12
+
+    def __init__(self, path: str | os.PathLike[str], options: Any = None) -> None:
+        if options is not None:
+            raise ValueError(f"{path}: compressed record files can't be read, got {options!r}")
+        self._path = os.fspath(path)
+        self._at = 0
+        if not os.path.exists(self._path):
+            raise NotFoundError(None, None, f"{self._path}; No such file or directory")
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        # Opened anew each time: an iterator that is kept holds no file open.
+        with open(self._path, "rb") as file:
+            file.seek(self._at)
+            head = file.read(12)
+            if len(head) < 12:
+                raise StopIteration
             if struct.pack("<I", masked_crc32c(head[:8])) != head[8:]:
-                raise DataLossError(None, None, f"{path}: corrupted record at {at}: its length")
+                raise DataLossError(None, None, f"{self._path}: damaged length at {self._at}")
+            (length,) = struct.unpack("<Q", head[:8])
             if length > os.fstat(file.fileno()).st_size:
-                return  # nothing is allocated that the file does not back
+                raise StopIteration  # nothing is allocated that the file does not back
             data, check = file.read(length), file.read(4)
-            if len(check) < 4:
-                return
-            if struct.pack("<I", masked_crc32c(data)) != check:
-                raise DataLossError(None, None, f"{path}: corrupted record at {at}: its data")
-            yield data
+        if len(check) < 4:
+            raise StopIteration
+        if struct.pack("<I", masked_crc32c(data)) != check:
+            raise DataLossError(None, None, f"{self._path}: damaged record at {self._at}")
+        self._at += 16 + length
+        return data
 
 
 def summary_iterator(path: str | os.PathLike[str]) -> Iterator[Event]:
     """Yield the events of an event file.
 
     Raises:
+        NotFoundError: If there is no such file.
         DataLossError: If a checksum is wrong.
 
     Follows ``tf.compat.v1.train.summary_iterator`` of TensorFlow 2.21.
     """
-    for data in record_iterator(path):
+    for data in RecordIterator(path):
         yield Event.FromString(data)

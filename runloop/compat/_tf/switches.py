@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "enable_resource_variables",
     "executing_eagerly",
     "run_app",
+    "silence",
+    "tf_export",
 ]
 
 
@@ -64,3 +67,15 @@ def run_app(
     """
     function = main if main is not None else sys.modules["__main__"].main
     sys.exit(function(sys.argv if argv is None else argv))
+
+
+def tf_export(*names: str, **options: Any) -> Callable[[Any], Any]:
+    """Return a decorator that leaves what it decorates as it is; ``names`` are not exported."""
+    del names, options
+    return lambda exported: exported
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Do nothing around the ``with`` block: the shim has no warnings of deprecation to silence."""
+    yield

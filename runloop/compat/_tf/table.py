@@ -133,7 +133,7 @@ _RUN = {
 _TENSORS = _members(
     f"{_TF}.protos", "HistogramProto SummaryMetadata make_ndarray make_tensor_proto"
 )
-_TYPES = _members("runloop.tensor_types", "DType TensorShape")
+_TYPES = _members("runloop.tensor_types", "DType Dimension TensorShape")
 _STRINGS = _members(f"{_TF}.strings", "as_bytes as_str=as_text as_str_any as_text")
 # Modules that TensorFlow's own modules import, and that tests patch there.
 _TIME = {"time": "time:", "os": "os:"}
@@ -158,7 +158,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "errors": _ERRORS,
     "estimator": {**_HOOKS, **_members(f"{_TF}.switches", "Estimator ModeKeys")},
     "gfile": _GFILE,
-    "io": _members(f"{_TF}.records", "tf_record_iterator=record_iterator")
+    "io": _members(f"{_TF}.records", "tf_record_iterator=RecordIterator")
     | _members(f"{_TF}.graphs", "write_graph"),
     "logging": _LOGGING,
     "summary": {
@@ -171,7 +171,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "version": {},
     # -- the deep ones, whose names are private in TensorFlow --------------------------------------
     "python.client.timeline": _members(f"{_TF}.metadata", "Timeline"),
-    "python.framework.meta_graph": {},
+    "python.framework.meta_graph": _members(f"{_TF}.graphs", "create_meta_graph_def"),
     "python.framework.ops": {**_GRAPH, **_members(f"{_TF}.graphs", "GraphKeys")},
     "python.ops.variables": _VARIABLES,
     "python.summary.summary": {
@@ -185,11 +185,14 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         **_TIME,
     },
     "python.training.coordinator": _COORDINATOR,
+    "python.training.evaluation": _members(f"{_TF}.evaluation", "_StopAfterNEvalsHook=StopAfterNEvalsHook"),
     "python.training.monitored_session": {**_HOOKS, **_SESSIONS},
     "python.training.saver": {**_SAVING, **_TIME},
     "python.training.session_run_hook": _PROTOCOL,
     "python.training.summary_io": {**_WRITER, **_members(f"{_TF}.records", "summary_iterator")},
     "python.training.training_util": {**_STEP, **_STEP_READ},
+    "python.util.deprecation": _members(f"{_TF}.switches", "silence"),
+    "python.util.tf_export": _members(f"{_TF}.switches", "estimator_export=tf_export tf_export"),
     "core.framework.summary_pb2": {
         **_members(f"{_TF}.protos", "HistogramProto Summary SummaryDescription SummaryMetadata"),
     },
