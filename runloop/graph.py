@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -34,6 +35,8 @@ class Graph(GraphHandles):
 
     Attributes:
         version: Grows with every change, so that whoever derived something sees it is stale.
+        lock: Held by whoever looks for something here and adds it if it is missing, so that
+            threads which make sessions of one graph do not add it twice.
 
     Example::
 
@@ -56,6 +59,7 @@ class Graph(GraphHandles):
         self._collections: dict[Any, list[Any]] = {}
         self._finalized = False
         self.version = 0
+        self.lock = threading.RLock()
 
     # -- adding ---------------------------------------------------------------------------------
 
@@ -418,7 +422,8 @@ def get_or_create_global_step(graph: Graph | None = None) -> Variable:
     Follows ``tf.train.get_or_create_global_step`` of TensorFlow 2.21.
     """
     graph = graph or get_default_graph()
-    return get_global_step(graph) or graph.variable(GLOBAL_STEP, 0, trainable=False)
+    with graph.lock:
+        return get_global_step(graph) or graph.variable(GLOBAL_STEP, 0, trainable=False)
 
 
 def step_value(value: Any) -> np.int64:

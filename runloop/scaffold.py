@@ -106,17 +106,17 @@ class Scaffold:
         Raises:
             RuntimeError: If the collection has several members.
         """
-        found = get_default_graph().get_collection_ref(collection_key)
-        if len(found) > 1:
-            raise RuntimeError(
-                f"More than one item in the collection {collection_key!r}, got {found!r}. Say "
-                f"which one to use: Scaffold({arg_name}=...)"
-            )
-        if found:
-            return found[0]
-        made = make()
-        if made is not None:
-            found.append(made)
+        graph = get_default_graph()
+        with graph.lock:
+            found = graph.get_collection_ref(collection_key)
+            if len(found) > 1:
+                raise RuntimeError(
+                    f"More than one item in the collection {collection_key!r}, got {found!r}. Say "
+                    f"which one to use: Scaffold({arg_name}=...)"
+                )
+            made = found[0] if found else make()
+            if made is not None and not found:
+                found.append(made)
         return made
 
     @property

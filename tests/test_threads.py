@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from runloop.graph import Graph, get_default_graph
+from runloop.graph import Graph, get_default_graph, get_or_create_global_step
 from runloop.monitored import MonitoredSession
 from runloop.run import RunArgs
 from runloop.session import Session
@@ -52,34 +52,39 @@ def test_several_sessions_of_one_graph_in_several_threads_do_not_disturb_each_ot
         assert step == 100
 
 
-def test_monitored_sessions_of_one_graph_in_several_threads_do_not_disturb_each_other():
+class Steps:
+    """A hook that writes down the steps it saw, all in one session."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.seen = []
+
+    def begin(self):
+        assert get_default_graph() is self.graph
+
+    def after_create_session(self, session, coord):
+        self.session = session
+
+    def before_run(self, context):
+        assert context.session is self.session
+        return RunArgs("global_step")
+
+    def after_run(self, context, values):
+        self.seen.append(values.results)
+
+    def end(self, session):
+        assert session is self.session
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_monitored_sessions_of_one_graph_in_several_threads_do_not_disturb_each_other(attempt):
     graph = Graph()
     graph.variable("w", 0.0)
     graph.train_op(lambda w: w + 1, name="train", updates="w")
     graph.finalize()
 
-    class Steps:
-        def __init__(self):
-            self.seen = []
-
-        def begin(self):
-            assert get_default_graph() is graph
-
-        def after_create_session(self, session, coord):
-            self.session = session
-
-        def before_run(self, context):
-            assert context.session is self.session
-            return RunArgs("global_step")
-
-        def after_run(self, context, values):
-            self.seen.append(values.results)
-
-        def end(self, session):
-            assert session is self.session
-
     def train():
-        hook = Steps()
+        hook = Steps(graph)
         with MonitoredSession(hooks=[hook], graph=graph) as session:
             for _ in range(50):
                 session.run("train")
@@ -87,6 +92,13 @@ def test_monitored_sessions_of_one_graph_in_several_threads_do_not_disturb_each_
 
     for seen in together(*[train] * 4):
         assert seen == list(range(50))
+
+
+def test_a_global_step_that_several_threads_ask_for_is_made_once():
+    for _ in range(50):
+        graph = Graph()
+        steps = together(*[lambda graph=graph: get_or_create_global_step(graph)] * 4)
+        assert set(steps) == set(graph.variables)
 
 
 def test_several_threads_on_one_session_lose_no_step():
