@@ -62,11 +62,15 @@ class Child:
             stderr=subprocess.PIPE,
             text=True,
         )
+        # What is broken may wait for ever; then the test fails on what it hears.
+        self.watchdog = threading.Timer(60, self.process.kill)
+        self.watchdog.start()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.watchdog.cancel()
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):

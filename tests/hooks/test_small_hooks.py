@@ -50,7 +50,7 @@ def test_nothing_to_wait_for_does_not_wait(until):
 
 def test_a_long_wait_is_logged_now_and_then(caplog):
     caplog.set_level(logging.INFO, "runloop")
-    wait(5000, steps_per_sec=2000)
+    wait(5000, steps_per_sec=2000, runs=2)
     assert lines(caplog, "global_step_waiter") == [
         "waiting for global step 5000 before the first run",
         "waiting for global step 5000 before the first run, it is at 2000",

@@ -1,6 +1,7 @@
 import pytest
 
 import runloop as rl
+from runloop.testing import RaiseAt
 
 from .programs import drive, program
 
@@ -45,16 +46,16 @@ def test_runs_that_do_not_train_do_not_count():
         assert session.should_stop()
 
 
-def test_a_session_that_is_made_anew_does_not_count_anew():
-    graph, failures = program(), [rl.errors.AbortedError("lost")]
-
-    class Lose(rl.SessionRunHook):
-        def after_run(self, context, values):
-            if context.session.run("global_step") == 2 and failures:
-                raise failures.pop()
-
-    # Without a checkpoint the new session starts at 0; the last step is still 3.
-    assert drive(graph, [rl.StopAtStepHook(num_steps=3), Lose()]) == 3
+def test_a_session_that_is_made_anew_does_not_count_anew(tmp_path):
+    with rl.MonitoredTrainingSession(
+        graph=program(),
+        checkpoint_dir=tmp_path,
+        save_checkpoint_steps=1,
+        hooks=[rl.StopAtStepHook(num_steps=3), RaiseAt(2, rl.errors.AbortedError("lost"))],
+    ) as session:
+        while not session.should_stop():
+            session.run("train")
+        assert session.raw_session().run("global_step") == 3
 
 
 def test_without_a_global_step_it_says_what_to_do():
