@@ -18,6 +18,7 @@ from runloop.checkpoint.rawbytes import CHUNK_BYTES
 from runloop.checkpoint.reader import SUFFIX, CheckpointReader
 from runloop.checkpoint.restore import HOOKS, Choice, RestoreReport, restore
 from runloop.checkpoint.retention import KeepBest, Rules
+from runloop.checkpoint.state_file import STATE_FILE
 from runloop.naming import nearest
 from runloop.session import Session
 from runloop.state import pack, to_numpy
@@ -103,6 +104,7 @@ class Saver:
         *,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         metrics: Mapping[str, float] | None = None,
+        latest_filename: str = STATE_FILE,
     ) -> str | None:
         """Save the state of ``session`` as it is now.
 
@@ -116,6 +118,8 @@ class Saver:
             checkpoint_dir: Where the state file is, by default the folder of the data file; one
                 above that.
             metrics: ``{name: value}`` to be kept with the checkpoint and for ``keep_best``.
+            latest_filename: The state file's name. Savers that save into one folder under
+                different names keep each its own checkpoints.
 
         Returns:
             The path of the data file; ``None`` if ``reject_nonfinite`` refused the state.
@@ -137,10 +141,10 @@ class Saver:
         if self._reject_nonfinite and self._is_nonfinite(arrays, step):
             return None
         values = self._metrics(raw, metrics)
-        if self._keeper is None or self._keeper.folder != folder:
-            self.close()
-            self._keeper = Keeper(self._files, folder, self._rules)
         keeper = self._keeper
+        if keeper is None or (keeper.folder, keeper.state_file) != (folder, latest_filename):
+            self.close()
+            keeper = self._keeper = Keeper(self._files, folder, self._rules, latest_filename)
         keeper.open(os.path.join(os.path.dirname(name), os.path.basename(os.fspath(save_path))))
         record = keeper.next_record(name, step, self._clock.time(), values)
         path = os.path.join(folder, name)

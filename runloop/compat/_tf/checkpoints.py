@@ -121,7 +121,7 @@ class Saver(checkpoint.Saver):
             sess: A session, or a monitored session.
             save_path: What the file is called, without step and suffix.
             global_step: A number, a handle or a name.
-            latest_filename: The state file's name; must be ``None`` or ``"checkpoint"``.
+            latest_filename: The state file's name, ``"checkpoint"`` if ``None``.
             meta_graph_suffix: For TensorFlow's signature; ignored, as the next.
             write_meta_graph: Ignored.
             write_state: Must be true.
@@ -134,13 +134,8 @@ class Saver(checkpoint.Saver):
             The path without ``.safetensors``.
 
         Raises:
-            ValueError: If another state file is asked for, or none.
+            ValueError: If no state file is asked for.
         """
-        if latest_filename not in {None, "checkpoint"}:
-            raise ValueError(
-                f"Saver.save: latest_filename must be 'checkpoint', got {latest_filename!r}; save "
-                f"into a folder of its own instead"
-            )
         if not write_state:
             raise ValueError(
                 "Saver.save: write_state=False is not supported; save into a folder of its own"
@@ -148,7 +143,12 @@ class Saver(checkpoint.Saver):
         if isinstance(global_step, VariableHandle):
             global_step = sess.run(global_step)
         path = super().save(
-            sess, save_path, global_step, checkpoint_dir=checkpoint_dir, metrics=metrics
+            sess,
+            save_path,
+            global_step,
+            checkpoint_dir=checkpoint_dir,
+            metrics=metrics,
+            latest_filename=latest_filename or "checkpoint",
         )
         return None if path is None else _prefix(path)
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from runloop import creators, monitored, scaffold, session, training
 from runloop.compat._tf.checkpoints import Saver
+from runloop.compat._tf.errors import DeadlineExceededError
 from runloop.compat._tf.graphs import GraphKeys
 from runloop.compat._tf.hooks import CheckpointSaverHook, StepCounterHook, SummarySaverHook
 from runloop.compat._tf.metadata import RunMetadata
@@ -135,6 +136,17 @@ class WorkerSessionCreator(creators.WorkerSessionCreator):
         graph: Graph | None = None,
     ) -> None:
         super().__init__(scaffold or Scaffold(), master, config, max_wait_secs, graph=graph)
+
+    def create_session(self) -> session.Session:
+        """Make a session and wait until it is ready.
+
+        Raises:
+            DeadlineExceededError: If it is not ready after ``max_wait_secs``.
+        """
+        try:
+            return super().create_session()
+        except TimeoutError as exc:
+            raise DeadlineExceededError(None, None, str(exc)) from exc
 
 
 class _WithMetadata:
