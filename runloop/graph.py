@@ -130,7 +130,8 @@ class Graph(GraphHandles):
             RuntimeError: If the graph is finalized.
         """
         single = isinstance(names, str)
-        every = (names,) if isinstance(names, str) else tuple(names)
+        given: Any = names
+        every = tuple(given) if isinstance(given, Iterable) and not single else (given,)
         if not every:
             raise ValueError("graph.input needs at least one name, got none")
         if len(set(every)) < len(every):
@@ -164,7 +165,8 @@ class Graph(GraphHandles):
             outputs: Names for the members of the tuple that it returns, or one name for the
                 value that it returns.
             updates: Names of the variables that the returned values replace after the run,
-                in a tuple likewise; such an op fetches as ``None``.
+                in a tuple likewise; such an op fetches as ``None``. Arrays are taken over
+                without a copy: don't write into them later.
             after: Ops, or their names, that must run first.
 
         Raises:

@@ -78,7 +78,7 @@ class _MonitoredSession:
             raise TypeError(
                 f"session_creator must have create_session(), got {creator!r}; hooks go to hooks="
             )
-        self._graph = graph or getattr(creator, "graph", None) or get_default_graph()
+        self._graph = _graph_of(creator, graph)
         self._hooks = Dispatcher(() if hooks is None else hooks, clock.current())
         self._creator = creator
         self._stop_grace_period_secs = stop_grace_period_secs
@@ -135,9 +135,9 @@ class _MonitoredSession:
         options: RunOptions | None = None,
         run_metadata: RunMetadata | None = None,
     ) -> Any:
-        if life.stop_requested:
-            raise RuntimeError("Run called even after should_stop requested.")
         try:
+            if life.stop_requested:
+                raise RuntimeError("Run called even after should_stop requested.")
             result, stop = self._hooks.run(life.session, fetches, feed_dict, options, run_metadata)
         except PREEMPTION_ERRORS:
             raise
@@ -298,6 +298,20 @@ class _MonitoredSession:
         return exc is not None and normal
 
 
+def _graph_of(creator: Any, graph: Graph | None) -> Graph:
+    """Return the graph of a session: as given, else the creator's own, else the default graph."""
+    if graph is not None and not isinstance(graph, Graph):
+        raise TypeError(f"graph must be a runloop.Graph, got {graph!r}")
+    own = getattr(creator, "graph", None)
+    if not isinstance(own, Graph):  # whatever a creator of another kind calls its graph
+        return graph or get_default_graph()
+    if graph is not None and graph is not own:
+        raise ValueError(
+            f"session_creator makes sessions of {own!r}, but graph is {graph!r}: give only one"
+        )
+    return own
+
+
 def _without_preemption(failures: list[BaseException]) -> list[BaseException]:
     """Log the errors that call for a new session, of which there is no more use, and drop them."""
     for failure in failures:
@@ -326,7 +340,8 @@ class MonitoredSession(_MonitoredSession):
         graph: The graph; that of the creator, or the default graph, if ``None``.
 
     Raises:
-        TypeError: If one of ``hooks`` is not a hook.
+        TypeError: If one of ``hooks`` is not a hook, or another argument of the wrong kind.
+        ValueError: If the creator has another graph of its own.
 
     Follows ``tf.compat.v1.train.MonitoredSession`` of TensorFlow 2.21. It differs where that
     is an accident: every ``end`` is called even if one raises, a second ``close()`` calls none,

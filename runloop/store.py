@@ -36,7 +36,7 @@ class Store:
         """Give initial values to the variables that the store does not have yet.
 
         Raises:
-            TypeError: If an initial value is ``None``, or that of ``global_step`` no integer.
+            TypeError: If an initial value is no array, or that of ``global_step`` no integer.
         """
         with self._growing:
             for variable in variables[len(self.values) :]:
@@ -109,4 +109,10 @@ def _initial_value(variable: Variable) -> Any:
         return step_value(value)
     if value is None:
         raise TypeError(f"variable {variable.name!r}: its initial value is None; give an array")
-    return copy_array(as_array(value))
+    array = as_array(value)
+    if isinstance(array, np.ndarray) and array.dtype == object and array is not value:
+        raise TypeError(
+            f"variable {variable.name!r}: its initial value is of type {type(value).__name__}, "
+            f"which is no array; give an array, or graph.attach({variable.name!r}, ...) it"
+        )
+    return copy_array(array)

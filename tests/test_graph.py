@@ -189,6 +189,13 @@ def test_the_names_of_an_input_differ():
         Graph().input(["x", "y", "x"], [])
 
 
+@pytest.mark.parametrize("names", [3, None, (3,), ("x", None)])
+def test_the_names_of_an_input_are_names(names):
+    bad = names[-1] if isinstance(names, tuple) else names
+    with fails(ValueError, f"a name must be a string that is not empty, got {bad!r}"):
+        Graph().input(names, [])
+
+
 def test_an_input_must_be_iterable():
     def batches():
         yield 1

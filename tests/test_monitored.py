@@ -286,6 +286,42 @@ def test_hooks_in_the_place_of_the_creator_are_told_where_they_belong():
         MonitoredSession(hooks)
 
 
+@BOTH
+def test_a_graph_must_be_a_graph(kind):
+    with fails(TypeError, "graph must be a runloop.Graph, got 'graph'"):
+        kind(graph="graph")
+
+
+def test_the_graph_of_the_creator_is_used_and_another_refused():
+    graph, other = program(), program()
+    creator = ChiefSessionCreator(graph=graph)
+    for options in ({}, {"graph": graph}):
+        session = MonitoredSession(creator, **options)
+        assert session.graph is graph
+        session.close()
+    with fails(
+        ValueError,
+        f"session_creator makes sessions of {graph!r}, but graph is {other!r}: give only one",
+    ):
+        MonitoredSession(creator, graph=other)
+
+
+def test_what_a_creator_of_another_kind_calls_its_graph_is_left_alone():
+    creator = Creator(Foreign())
+    creator.graph = "a graph of something else"
+    with program().as_default() as graph, MonitoredSession(creator) as session:
+        assert session.graph is graph
+
+
+@BOTH
+def test_one_hook_that_is_there_twice_is_called_twice(kind):
+    log = []
+    hook = Recorder(log)
+    with kind(hooks=[hook, hook], graph=program()) as session:
+        session.run("train")
+    assert log == [f"A.{method}" for method in METHODS for _ in range(2)]
+
+
 # -- row: run() -----------------------------------------------------------------------------------
 
 

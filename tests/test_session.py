@@ -119,6 +119,24 @@ def test_a_variable_without_an_initial_value_is_refused():
             Session(graph=graph)
 
 
+@pytest.mark.parametrize("initial", [{"a": np.zeros(2)}, {1, 2}, object(), [None, 1]], ids=repr)
+def test_what_is_no_array_is_no_initial_value(initial):
+    for given_initial in (initial, lambda: initial):
+        graph = Graph()
+        graph.variable("w", given_initial)
+        with fails(
+            TypeError,
+            f"variable 'w': its initial value is of type {type(initial).__name__}, which is no "
+            f"array; give an array, or graph.attach('w', ...) it",
+        ):
+            Session(graph=graph)
+
+
+def test_an_array_of_objects_is_an_array():
+    _, session = make(w=np.array([None, "text"], object))
+    assert session.run("w").tolist() == [None, "text"]
+
+
 def test_a_variable_may_be_added_while_the_session_lives():
     graph, session = make(w=1.0)
     assert session.run("w") == 1.0
