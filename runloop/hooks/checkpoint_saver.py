@@ -255,8 +255,9 @@ class CheckpointSaverHook(SessionRunHook):
         """Called at close, whichever way the session is left."""
         if self._written_later is not None:
             step, _ = self._written_later
+            # What is on disk now is announced by the next session's hook, if there is one.
             try:
-                self._wait()
+                self._get_saver().wait(self._grace_secs)
             except CheckpointError as exc:
                 # Raised, it would hide why the session is closed; a normal end raised it already.
                 _log.error("The checkpoint of step %d: %s", step, exc)
