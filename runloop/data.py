@@ -83,8 +83,6 @@ class Batches:
         if self._position == self._length:
             self._epoch, self._position, self._order = self._epoch + 1, 0, None
         if self._epochs is not None and self._epoch >= self._epochs:
-            # Back to the end of the last epoch: asked again, or restored, it ends again.
-            self._epoch, self._position = self._epochs - 1, self._length
             raise StopIteration
         start = self._position
         stop = min(start + self._batch_size, self._length)

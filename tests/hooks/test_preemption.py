@@ -123,6 +123,20 @@ def test_sigint_ends_well_and_raises_keyboard_interrupt_where_the_session_is_lef
         assert child.ends() == (lines, STOPPING.replace("TERM", "INT"), 0)
 
 
+def test_what_was_printed_is_not_lost_with_the_process():
+    code = """
+    class Mumble(rl.SessionRunHook):
+        def end(self, session):
+            print("not flushed")
+    loop([rl.PreemptionHook(), Mumble()])
+    """
+    with Child(code) as child:
+        child.hears("in step 0")
+        child.send(signal.SIGTERM)
+        child.go_on()
+        assert child.ends() == (["step 0 done", "not flushed"], STOPPING, -signal.SIGTERM)
+
+
 def test_uncaught_it_exits_as_an_interrupted_program_does():
     with Child("loop([rl.PreemptionHook(), tell])") as child:
         child.hears("in step 0")
