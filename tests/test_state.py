@@ -146,7 +146,10 @@ def test_subclasses_of_plain_values_come_back_plain():
         ({"a": np.array([{}])}, "x/a can't be stored: dtype object can't be stored"),
         ({"a": np.array(["s"])}, "x/a can't be stored: dtype <U1 can't be stored"),
         ({"s": {1, 2}}, "x/s can't be stored: set is neither an array nor JSON"),
-        ({frozenset(): 1}, r"x can't be stored: its key frozenset\(\) is no string, number or tuple"),
+        (
+            {frozenset(): 1},
+            r"x can't be stored: its key frozenset\(\) is no string, number or tuple",
+        ),
         ({"r": random.SystemRandom()}, "x/r can't be stored: SystemRandom has no state of its own"),
         ({"v": np.void(b"ab")}, "x/v can't be stored: dtype"),
     ],
@@ -183,7 +186,9 @@ def test_what_has_state():
         check_attachable("x", obj)
     assert kind_of(Loader) is None  # the class is no object with state
     for obj in (3, "text", None, object(), (1, 2), print, Loader):
-        with pytest.raises(TypeError, match=r"can't attach 'x': \w+ has no state; attach a mapping"):
+        with pytest.raises(
+            TypeError, match=r"can't attach 'x': \w+ has no state; attach a mapping"
+        ):
             check_attachable("x", obj)
 
 

@@ -106,7 +106,10 @@ HOSTILE = {
     "a picture": (b"\x89PNG\r\n\x1a\n" + b"x" * 100, "its header would be"),
     "a pickle": (b"\x80\x04\x95" + b"\0" * 5 + b"x" * 200, "cut off, or no safetensors file"),
     "a header of terabytes": (struct.pack("<Q", 2**42) + b"{}", "at most 100000000 are allowed"),
-    "a header larger than the file": (struct.pack("<Q", 10**7) + b"{}", "10000000 bytes long, and 2"),
+    "a header larger than the file": (
+        struct.pack("<Q", 10**7) + b"{}",
+        "10000000 bytes long, and 2",
+    ),
     "no object": (header({}, raw=b"[]"), "the header is no JSON object"),
     "no JSON": (header({}, raw=b"{'a'}"), "the header is no valid JSON"),
     "no Unicode": (header({}, raw=b'{"\xff": 1}'), "the header is no valid JSON"),
@@ -116,7 +119,10 @@ HOSTILE = {
     "a huge number": (header({}, raw=b'{"a": ' + b"9" * 10_000 + b"}"), "no valid JSON"),
     "metadata no strings": (header({"__metadata__": {"a": 1}}), "must map strings to strings"),
     "metadata no mapping": (header({"__metadata__": []}), "must map strings to strings"),
-    "our key elsewhere": (header({"__metadata__": {"runloop": "{}"}}), "its checksum is out of place"),
+    "our key elsewhere": (
+        header({"__metadata__": {"runloop": "{}"}}),
+        "its checksum is out of place",
+    ),
     "a tensor that is a number": (header({"a": 3}), "'a' must have dtype, shape and data_offsets"),
     "one key too many": (header({"a": tensor(x=1)}, data=4), "and nothing else"),
     "unknown dtype": (header({"a": tensor("F1")}, data=4), "unknown dtype 'F1'"),
@@ -125,8 +131,14 @@ HOSTILE = {
     "shape of floats": (header({"a": tensor(shape=(1.0,))}, data=4), "shape that is no list"),
     "shape of bools": (header({"a": tensor(shape=(True,))}, data=4), "shape that is no list"),
     "too many dimensions": (header({"a": tensor(shape=(1,) * 65)}, data=4), "65 dimensions"),
-    "impossible": (header({"a": tensor(shape=(2**40, 2**40, 0), offsets=(0, 0))}), "impossible shape"),
-    "terabytes": (header({"a": tensor(shape=(2**40,), offsets=(0, 2**42))}), "cut off in tensor 'a'"),
+    "impossible": (
+        header({"a": tensor(shape=(2**40, 2**40, 0), offsets=(0, 0))}),
+        "impossible shape",
+    ),
+    "terabytes": (
+        header({"a": tensor(shape=(2**40,), offsets=(0, 2**42))}),
+        "cut off in tensor 'a'",
+    ),
     "does not fill": (header({"a": tensor(shape=(2,))}, data=4), "does not fill its 4 bytes"),
     "one offset": (header({"a": tensor(offsets=(0,))}, data=4), "no two offsets"),
     "offsets backwards": (header({"a": tensor(offsets=(4, 0))}, data=4), "does not fill its -4"),
@@ -203,7 +215,10 @@ def without(key):
 
 DOCUMENTS = {
     "no version": (without("version"), "the document has no version"),
-    "a newer version": (replaced(version=99), "written by a newer runloop: its document has version 99"),
+    "a newer version": (
+        replaced(version=99),
+        "written by a newer runloop: its document has version 99",
+    ),
     "no tensors": (without("tensors"), "the document is malformed"),
     "other tensors": (replaced(tensors={}), "its tensors are not those of the header"),
     "a tensor without CRC": (
@@ -221,11 +236,17 @@ DOCUMENTS = {
         lambda d: {**d, "tensors": {k: {**v, "dtype": "evil"} for k, v in d["tensors"].items()}},
         "unknown dtype 'evil'",
     ),
-    "an unknown kind of value": (replaced(hooks={"H": {"$pickle": "x"}}), "unknown kind of value '$pickle'"),
+    "an unknown kind of value": (
+        replaced(hooks={"H": {"$pickle": "x"}}),
+        "unknown kind of value '$pickle'",
+    ),
     "a malformed value": (replaced(hooks={"H": {"$complex": 3}}), "malformed value $complex"),
     "a tensor that is not there": (replaced(hooks={"H": {"$tensor": "x"}}), "has no tensor 'x'"),
     "an unhashable key": (replaced(hooks={"H": {"$dict": [[[], 1]]}}), "malformed value $dict"),
-    "a tensor with a name that is a list": (replaced(hooks={"H": {"$tensor": []}}), "has no tensor"),
+    "a tensor with a name that is a list": (
+        replaced(hooks={"H": {"$tensor": []}}),
+        "has no tensor",
+    ),
 }
 
 
@@ -274,7 +295,9 @@ def test_an_error_of_the_disk_is_an_error_of_that_file(path, monkeypatch, tmp_pa
     older = Saver().save(make_session(step=8), tmp_path / "m", 8)
     with CheckpointReader(older) as reader:
         monkeypatch.setattr(reader_module, "_pread", failing)
-        with pytest.raises(CheckpointReadError, match="can't be read: Input/output error") as caught:
+        with pytest.raises(
+            CheckpointReadError, match="can't be read: Input/output error"
+        ) as caught:
             reader.get_tensor("w")
     assert caught.value.errno == 5
     assert caught.value.filename == older
@@ -381,7 +404,9 @@ def test_a_state_file_that_points_into_nothing(folder):
 
 def test_a_checkpoint_of_another_program_is_no_damage(folder):
     session = make_session(size=9)
-    with pytest.raises(CheckpointMismatchError, match=r"expected float64 \(9,\), found float64 \(8,\)"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"expected float64 \(9,\), found float64 \(8,\)"
+    ):
         restore_newest(Saver(), session, folder)
 
 

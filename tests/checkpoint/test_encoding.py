@@ -255,9 +255,7 @@ def test_the_header_is_what_safetensors_itself_would_accept_and_aligned(tmp_path
     with CheckpointReader(path) as reader:
         assert reader.data_start % 8 == 0
         assert sorted(reader.stored, key=lambda n: reader.stored[n].start) == ["b", "c", "a"]
-        assert all(
-            stored.start % CODES[stored.code][1] == 0 for stored in reader.stored.values()
-        )
+        assert all(stored.start % CODES[stored.code][1] == 0 for stored in reader.stored.values())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
@@ -301,7 +299,17 @@ def test_a_dtype_that_cant_be_stored_is_named(tmp_path, dtype):
 
 
 def test_names_of_dtypes_are_looked_up_in_a_list_of_known_ones():
-    for logical in ("float128", "O", "str", "object", "datetime64[xx]", "int8_t", "", ">", "__doc__"):
+    for logical in (
+        "float128",
+        "O",
+        "str",
+        "object",
+        "datetime64[xx]",
+        "int8_t",
+        "",
+        ">",
+        "__doc__",
+    ):
         with pytest.raises(ValueError, match="unknown dtype"):
             named(logical)
     with pytest.raises(ValueError, match="is of a machine with another long double"):
@@ -320,4 +328,3 @@ def test_without_ml_dtypes_the_error_says_what_to_install(tmp_path, monkeypatch)
         assert reader.get_variable_to_shape_map() == {"b": [3], "w": [2]}
         with pytest.raises(ValueError, match=r"tensor 'b': dtype 'bfloat16' needs the package ml_"):
             reader.get_tensor("b")
-

@@ -208,11 +208,15 @@ def small_disk(tmp_path):
     """A real file system of 1 MiB."""
     mount = tmp_path / "mount"
     mount.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)],
-        capture_output=True,
-        check=False,
-    ) if os.path.exists("/bin/mount") else None
+    done = (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)],
+            capture_output=True,
+            check=False,
+        )
+        if os.path.exists("/bin/mount")
+        else None
+    )
     if done is None or done.returncode:
         pytest.skip("mounting a tmpfs is not allowed here")
     yield mount

@@ -149,7 +149,9 @@ def test_the_saver_is_given_or_the_scaffolds_or_the_collections(tmp_path):
         assert hook._get_saver() == "a saver"
         graph.add_to_collection("savers", "another")
         hook = CheckpointSaverHook(tmp_path, save_steps=1)
-        with pytest.raises(RuntimeError, match="More than one item in collection savers. Please ind"):
+        with pytest.raises(
+            RuntimeError, match="More than one item in collection savers. Please ind"
+        ):
             hook._get_saver()
         scaffold = Scaffold(saver=Saver())
         hook = CheckpointSaverHook(tmp_path, save_steps=1, scaffold=scaffold)
@@ -165,8 +167,11 @@ def test_wrong_arguments_have_tensorflows_errors(tmp_path):
         CheckpointSaverHook(tmp_path, save_secs=1, save_steps=1)
     with pytest.raises(TypeError):
         CheckpointSaverHook(None, save_steps=1)
-    with Graph().as_default(), pytest.raises(
-        RuntimeError, match="Global step should be created to use CheckpointSaverHook."
+    with (
+        Graph().as_default(),
+        pytest.raises(
+            RuntimeError, match="Global step should be created to use CheckpointSaverHook."
+        ),
     ):
         CheckpointSaverHook(tmp_path, save_steps=1).begin()
 
@@ -179,7 +184,9 @@ def test_any_object_that_saves_is_a_saver(tmp_path):
             self.calls.append((path, int(global_step)))
 
     events = []
-    hook = CheckpointSaverHook(tmp_path, save_steps=1, saver=Foreign(), listeners=[Listener(events)])
+    hook = CheckpointSaverHook(
+        tmp_path, save_steps=1, saver=Foreign(), listeners=[Listener(events)]
+    )
     with monitored([hook]) as session:
         session.run("train")
     path = os.path.join(tmp_path, "model.ckpt")

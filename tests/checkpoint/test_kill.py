@@ -52,7 +52,9 @@ def campaign(tmp_path, kills, steps, options, seed):
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
                 killed += 1
-                in_save += any(n.endswith(".tmp") for n in os.listdir(folder)) if folder.exists() else 0
+                in_save += (
+                    any(n.endswith(".tmp") for n in os.listdir(folder)) if folder.exists() else 0
+                )
                 continue
             break
         assert process.returncode == 0, err

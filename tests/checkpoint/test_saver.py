@@ -124,7 +124,9 @@ def test_two_tensors_of_one_name_are_an_error_before_anything_is_written(tmp_pat
     graph = Graph()
     graph.variable("p/w", np.ones(2))
     graph.attach("p", {"w": np.ones(2)})
-    with pytest.raises(ValueError, match=r"called 'p/w' in the checkpoint: variable 'p/w' and one of"):
+    with pytest.raises(
+        ValueError, match=r"called 'p/w' in the checkpoint: variable 'p/w' and one of"
+    ):
         Saver().save(Session(graph=graph), tmp_path / "x" / "m")
     assert not (tmp_path / "x").exists()
 
@@ -377,7 +379,12 @@ def test_an_attached_array_that_can_not_be_replaced_is_an_error(tmp_path):
 def test_restore_is_strict_and_all_or_nothing(tmp_path):
     saved = {"same": np.ones(2), "shape": np.ones(2), "dtype": np.ones(2), "theirs": np.ones(2)}
     path = Saver().save(program(saved, {"gone": {"n": 1}}), tmp_path / "m", 5)
-    here = {"same": np.zeros(2), "shape": np.zeros(3), "dtype": np.zeros(2, int), "ours": np.zeros(2)}
+    here = {
+        "same": np.zeros(2),
+        "shape": np.zeros(3),
+        "dtype": np.zeros(2, int),
+        "ours": np.zeros(2),
+    }
     session = program(here, {"rng": np.random.default_rng(0)})
     with pytest.raises(CheckpointMismatchError) as caught:
         Saver().restore(session, path)
@@ -414,7 +421,9 @@ def test_a_file_of_another_program_is_restored_by_names_alone(tmp_path):
     theirs = {"w": np.ones((2, 3), np.float32), "p/a/0": np.arange(3.0)}
     safetensors.numpy.save_file(theirs, tmp_path / "theirs.safetensors")
     params = {"a": [np.zeros(3)], "lr": 0.5}
-    session = program({"w": np.zeros((2, 3), np.float32)}, {"p": params, "rng": np.random.default_rng()})
+    session = program(
+        {"w": np.zeros((2, 3), np.float32)}, {"p": params, "rng": np.random.default_rng()}
+    )
     report = Saver().restore(session, tmp_path / "theirs")
     assert report.restored == ("w", "p/a/0")
     assert (session.run("w") == 1).all()
@@ -423,7 +432,12 @@ def test_a_file_of_another_program_is_restored_by_names_alone(tmp_path):
 
 
 def test_a_part_is_restored_under_other_names(tmp_path):
-    saved = {"encoder/w": np.ones(2), "encoder/b": np.ones(2), "head/w": np.ones(3), "old": np.ones(1)}
+    saved = {
+        "encoder/w": np.ones(2),
+        "encoder/b": np.ones(2),
+        "head/w": np.ones(3),
+        "old": np.ones(1),
+    }
     path = Saver().save(program(saved, {"rng": np.random.default_rng(1)}), tmp_path / "m")
 
     def fresh():

@@ -53,7 +53,10 @@ def test_what_is_written_is_read(newest, others, times):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"model_checkpoint_path: 3", "model_checkpoint_path of the state file: expected a string in"),
+        (
+            b"model_checkpoint_path: 3",
+            "model_checkpoint_path of the state file: expected a string in",
+        ),
         (b'model_checkpoint_path: "a', "line 1 of the state file can't be read"),
         (b'model_checkpoint_path: "a"\n???', "line 2 of the state file can't be read"),
         (b'model_checkpoint_path: "a\\q"', "unknown escape"),
