@@ -23,10 +23,11 @@ class PreemptionHook(SessionRunHook):
     """Turns SIGTERM and SIGINT into a normal end of the session, last checkpoint included.
 
     At the first signal the running step finishes and a stop is requested, so that the session
-    ends as it always does; one that arrives between two runs may still let the next one run. Once it is closed, the handlers that were there before are put back
-    and the signal is raised again: the process ends as if it had just arrived (by default,
-    SIGTERM kills it and SIGINT raises ``KeyboardInterrupt`` where the session is left). A second
-    signal, of any of ``signals``, does so at once, in the middle of whatever runs.
+    ends as it always does; one that arrives between two runs may still let the next one run.
+    Once the session is closed, the handlers that were there before are put back and the signal is
+    raised again: the process ends as if it had just arrived (by default, SIGTERM kills it and
+    SIGINT raises ``KeyboardInterrupt`` where the session is left). A second signal, of any of
+    ``signals``, does so at once, in the middle of whatever runs.
 
     If the session is left by an exception, or closing it fails, the signal is not raised again,
     but logged: the exception says more than the signal's exit status would. A signal that the

@@ -61,6 +61,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
         )
         # What is broken may wait for ever; then the test fails on what it hears.
         self.watchdog = threading.Timer(60, self.process.kill)
