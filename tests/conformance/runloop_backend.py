@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -176,7 +177,8 @@ class RunloopBackend(Backend):
         return clocks.use(clock)
 
     def checkpoints(self, path: str) -> list[str]:
-        found = [p.stem for p in Path(path).glob("*.safetensors")]
+        end = ".safetensors"
+        found = [e.name.removesuffix(end) for e in os.scandir(path) if e.name.endswith(end)]
         return sorted(found, key=lambda n: int(n.rpartition("-")[2]))
 
     def listed(self, path: str) -> list[str]:

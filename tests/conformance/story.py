@@ -219,10 +219,18 @@ class Opened:
         return swallowed
 
 
-def tell(backend: Backend, scenario: Callable[[Story], None]) -> list[str]:
-    """Tell a story and return its trace. An error that is not part of the story is raised."""
+def tell(
+    backend: Backend, scenario: Callable[[Story], None], scratch_root: str | None = None
+) -> list[str]:
+    """Tell a story and return its trace. An error that is not part of the story is raised.
+
+    Args:
+        backend: Who plays it.
+        scenario: The story.
+        scratch_root: Where its folders are made; the system's folder for such things if None.
+    """
     with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory())
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=scratch_root))
         story = Story(backend, scratch)
         stack.enter_context(backend.logging_to(story.trace))
         stack.enter_context(backend.using(story.clock))

@@ -74,6 +74,8 @@ class Trace:
         """Take paths and addresses out of a text, and write handles by their names."""
         for path, label in self._paths.items():
             text = text.replace(path, label)
+        if "<" not in text and "0x" not in text:
+            return text
         return _TENSOR.sub(r"'\1'", _ADDRESS.sub("", text))
 
     def ran(self, name: str, *, alone: bool = False) -> None:

@@ -239,6 +239,24 @@ def the_graph_is_reopened_after_an_error(s):
         s.show("finalized after", s.program.graph_is_finalized())
 
 
+@scenario(method=["begin", "after_create_session"])
+def the_graph_after_a_session_that_could_not_be_made(s, method):
+    failing = s.hook("a", errors={method: {1: ("ValueError", "user: hook")}})
+    with s.building():
+        with s.going_on():
+            s.open(hooks=[failing])
+        s.show("finalized after", s.program.graph_is_finalized())
+        with s.open(hooks=[s.hook("b")]) as session:
+            session.run()
+
+
+@scenario()
+def closed_inside_its_block_and_left_by_the_end_of_data(s):
+    with s.building(), s.going_on(), s.open(hooks=[s.hook("a")]) as session:
+        session.close()
+        raise s.error("OutOfRange", "user: body")
+
+
 @scenario()
 def begin_adds_a_variable(s):
     class Adds(s.train.SessionRunHook):

@@ -60,6 +60,19 @@ def another_error_while_it_is_recovered(s):
         session.should_stop()
 
 
+@scenario(family=["OutOfRange", "StopIteration"])
+def the_data_end_while_it_is_recovered(s, family):
+    hook = s.hook(
+        "a",
+        errors={
+            "after_create_session": {2: (family, "user: 1")},
+            "before_run": {1: ("Aborted", "user: 0")},
+        },
+    )
+    with s.building(), s.open(hooks=[hook, s.hook("b")]) as session:
+        session.run()
+
+
 @scenario()
 def lost_in_begin_is_not_recovered(s):
     hook = s.hook("b", errors={"begin": {1: ("Aborted", "user: lost")}})

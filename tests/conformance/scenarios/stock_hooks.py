@@ -585,6 +585,18 @@ def profiler_with_runs_that_do_not_train(s):
                 s.show("timelines", _timelines(folder))
 
 
+@scenario()
+def profilers_of_two_sessions_in_one_folder(s):
+    folder = s.folder()
+    with s.building(), s.going_on():
+        for _ in range(2):
+            hook = s.train.ProfilerHook(save_steps=1, output_dir=folder)
+            with s.open(hooks=[hook]) as session:
+                session.run()
+                session.run()
+        s.show("timelines", _timelines(folder))
+
+
 # All together
 
 

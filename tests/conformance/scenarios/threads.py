@@ -63,6 +63,24 @@ def a_run_fails_after_a_thread_did(s, kind, thread):
         session.run()
 
 
+@scenario(kind=KINDS, thread=["ValueError", "Aborted"])
+def a_run_after_a_stop_when_a_thread_has_failed(s, kind, thread):
+    hook = s.hook("a", stops={"after_run": [1]})
+    with s.building(), s.going_on(), s.open(kind, hooks=[hook]) as session:
+        session.run()
+        s.fail_in_thread(hook.coord, thread, "user: thread")
+        session.run()
+        session.should_stop()
+
+
+@scenario()
+def a_thread_is_interrupted_and_a_run_fails(s):
+    hook = s.hook("a", errors={"before_run": {1: ("KeyError", "user: hook")}})
+    with s.building(), s.going_on(), s.open(hooks=[hook]) as session:
+        s.fail_in_thread(hook.coord, "KeyboardInterrupt", "user: thread")
+        session.run()
+
+
 @scenario()
 def a_thread_and_an_end_fail(s):
     hook = s.hook("a", errors={"end": {1: ("KeyError", "user: end")}})
