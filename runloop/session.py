@@ -125,6 +125,7 @@ class Session:
 
         Whatever is raised, by an op too: no variable was changed.
         """
+        store = self._store  # before the check: another thread may close the session after it
         if self._version != self._graph.version:
             self._catch_up()
         kind = type(fetches)
@@ -151,10 +152,10 @@ class Session:
         if options is not None and options.trace_level >= RunOptions.FULL_TRACE:
             if run_metadata is None:
                 run_metadata = RunMetadata()
-            return plan.execute(self._store, fetches, feed_values, (run_metadata, self._clock))
+            return plan.execute(store, fetches, feed_values, (run_metadata, self._clock))
         if run_metadata is not None and run_metadata.step_stats:
             run_metadata.step_stats = ()  # of the run before
-        return plan.execute(self._store, fetches, feed_values, None)
+        return plan.execute(store, fetches, feed_values, None)
 
     def _plan(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> Plan:
         plan = self._old_plans.pop(key, None)
@@ -194,10 +195,11 @@ class Session:
         Raises:
             RuntimeError: If the session is closed.
         """
+        store = self._store
         self._check_open()
-        self._store.grow(self._graph.variables)
-        with self._store.lock:
-            values = list(self._store.values)
+        store.grow(self._graph.variables)
+        with store.lock:
+            values = list(store.values)
         names = (variable.name for variable in self._graph.variables)
         return SessionState(
             dict(zip(names, values, strict=True)),

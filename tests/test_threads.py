@@ -12,6 +12,8 @@ from runloop.monitored import MonitoredSession
 from runloop.run import RunArgs
 from runloop.session import Session
 
+from .checks import fails
+
 
 @pytest.fixture(autouse=True)
 def threads_switch_often():
@@ -212,3 +214,19 @@ def test_the_default_graph_of_one_thread_is_not_that_of_another():
         return run
 
     together(*map(use, graphs))
+
+
+def test_a_run_that_meets_the_close_of_its_session_ends_well_or_says_that_it_is_closed():
+    for _ in range(40):
+        graph = Graph()
+        graph.variable("w", 1.0)
+        graph.train_op(lambda w: w, name="train", updates="w")
+        session = Session(graph=graph)
+
+        def run(session=session):
+            with fails(RuntimeError, "Attempted to use a closed Session."):
+                while True:
+                    assert session.run(["w", "global_step", "train"])[0] == 1.0
+                    assert len(session.state().variables) == 2
+
+        together(run, run, session.close)
