@@ -4,6 +4,7 @@ Nothing in runloop imports this package; a program imports it in its tests.
 """
 
 from runloop.testing.clock import FakeClock
+from runloop.testing.contract import assert_hook_contract
 from runloop.testing.doubles import (
     FakeSession,
     FakeSessionCreator,
@@ -30,5 +31,6 @@ __all__ = [
     "RaiseAt",
     "RecordingHook",
     "RecordingListener",
+    "assert_hook_contract",
     "assert_resume_exact",
 ]

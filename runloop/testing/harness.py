@@ -104,12 +104,19 @@ class HookHarness:
 
     # -- driving ---------------------------------------------------------------------------------
 
-    def run(self, steps: int = 1, *, feed_dict: Mapping[Any, Any] | None = None) -> int:
+    def run(
+        self,
+        steps: int = 1,
+        *,
+        feed_dict: Mapping[Any, Any] | None = None,
+        catch: tuple[type[Exception], ...] = (),
+    ) -> int:
         """Run ``steps`` times, or until the session should stop.
 
         Args:
-            steps: How often at most.
+            steps: How often at most, failed runs included.
             feed_dict: The program's own feeds.
+            catch: Exceptions that the program catches around its ``run()``, and goes on.
 
         Returns:
             How many runs succeeded.
@@ -127,9 +134,14 @@ class HookHarness:
         with self._at_work():
             session = self._open()
             try:
-                while made < steps and not session.should_stop():
-                    session.run(self._train, feed_dict)
-                    made += 1
+                for _ in range(steps):
+                    if session.should_stop():
+                        break
+                    try:
+                        session.run(self._train, feed_dict)
+                        made += 1
+                    except catch:
+                        pass
             except BaseException as exc:
                 if not session.__exit__(type(exc), exc, exc.__traceback__):
                     raise
