@@ -4,6 +4,7 @@ import collections
 import enum
 import json
 import random
+import typing
 
 import numpy as np
 import pytest
@@ -64,7 +65,9 @@ def round_trip(value):
     return decode(json.loads(json.dumps(node, allow_nan=False)), Memory(tensors))
 
 
-Pair = collections.namedtuple("Pair", "a b")
+class Pair(typing.NamedTuple):
+    a: object
+    b: object
 
 
 class Colour(enum.IntEnum):
@@ -76,7 +79,7 @@ class Colour(enum.IntEnum):
     [
         None, True, False, 0, -5, 2**127 + 1, 1.5, -0.0, 1e-320, "", "text é 😀 \ud800", [], {}, (),
         [1, [2, [3]]], {"a": {"b": [None]}}, (1, (2, "x")), 3 + 4j, complex(1, float("inf")),
-        {1: "int", "1": "text", None: 0, True: 2, (1, 2): 3}, {"$tensor": "no tensor"}, {"$x": 1},
+        {1: "int", "1": "text", None: 0, False: 2, (1, 2): 3}, {"$tensor": "no tensor"}, {"$x": 1},
         b"", b"bytes\0", float("inf"), float("-inf"),
     ],
     ids=repr,

@@ -69,7 +69,9 @@ def test_every_truncation_is_found(path):
 def test_extra_bytes_at_the_end_are_found(path, extra):
     with open(path, "ab") as file:
         file.write(extra)
-    with pytest.raises(CheckpointCorruptError, match=f"has {len(extra)} bytes too many at its end"):
+    with pytest.raises(
+        CheckpointCorruptError, match=rf"has {len(extra)} bytes too many at its end"
+    ):
         read_all(path)
 
 
@@ -263,14 +265,14 @@ def test_a_document_that_is_none_is_refused(path, name):
 
 
 def test_a_file_that_is_not_there_or_no_file(tmp_path):
-    with pytest.raises(CheckpointNotFoundError, match="there is no checkpoint .*nothing"):
+    with pytest.raises(CheckpointNotFoundError, match=r"there is no checkpoint .*nothing"):
         CheckpointReader(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError):
         CheckpointReader(tmp_path / "nothing")
     with pytest.raises(CheckpointNotFoundError, match="can't be a file"):
         CheckpointReader("a\0b")
     (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(CheckpointError, match="not a regular file|can't be opened"):
+    with pytest.raises(CheckpointError, match=r"not a regular file|can't be opened"):
         CheckpointReader(tmp_path / "folder.safetensors")
 
 

@@ -31,7 +31,7 @@ DOCUMENT = {
     "attached": {},
     "hooks": {},
 }
-NUMPY = "? b B h H i I l L q Q e f d g F D G".split()
+NUMPY = ["?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d", "g", "F", "D", "G"]
 BIG = [">i2", ">u4", ">i8", ">f2", ">f4", ">f8", ">c8", ">c16", ">M8[ns]", ">m8[s]", ">g"]
 TIMES = ["M8[D]", "M8[ns]", "M8[25s]", "m8[us]", "m8"]
 ML = ["bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e8m0fnu", "int4"]

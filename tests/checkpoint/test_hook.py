@@ -143,14 +143,16 @@ def test_the_saver_is_given_or_the_scaffolds_or_the_collections(tmp_path):
     graph = make_graph()
     with graph.as_default():
         hook = CheckpointSaverHook(tmp_path, save_steps=1)
-        with pytest.raises(RuntimeError, match="No items in collection savers. Please add a saver"):
+        with pytest.raises(
+            RuntimeError, match=r"No items in collection savers. Please add a saver"
+        ):
             hook._get_saver()
         graph.add_to_collection("savers", "a saver")
         assert hook._get_saver() == "a saver"
         graph.add_to_collection("savers", "another")
         hook = CheckpointSaverHook(tmp_path, save_steps=1)
         with pytest.raises(
-            RuntimeError, match="More than one item in collection savers. Please ind"
+            RuntimeError, match=r"More than one item in collection savers. Please ind"
         ):
             hook._get_saver()
         scaffold = Scaffold(saver=Saver())
@@ -159,18 +161,18 @@ def test_the_saver_is_given_or_the_scaffolds_or_the_collections(tmp_path):
 
 
 def test_wrong_arguments_have_tensorflows_errors(tmp_path):
-    with pytest.raises(ValueError, match="You cannot provide both saver and scaffold."):
+    with pytest.raises(ValueError, match=r"You cannot provide both saver and scaffold."):
         CheckpointSaverHook(tmp_path, save_steps=1, saver=Saver(), scaffold=Scaffold())
-    with pytest.raises(ValueError, match="Either every_secs or every_steps should be provided."):
+    with pytest.raises(ValueError, match=r"Either every_secs or every_steps should be provided."):
         CheckpointSaverHook(tmp_path)
-    with pytest.raises(ValueError, match="Can not provide both every_secs and every_steps."):
+    with pytest.raises(ValueError, match=r"Can not provide both every_secs and every_steps."):
         CheckpointSaverHook(tmp_path, save_secs=1, save_steps=1)
     with pytest.raises(TypeError):
         CheckpointSaverHook(None, save_steps=1)
     with (
         Graph().as_default(),
         pytest.raises(
-            RuntimeError, match="Global step should be created to use CheckpointSaverHook."
+            RuntimeError, match=r"Global step should be created to use CheckpointSaverHook."
         ),
     ):
         CheckpointSaverHook(tmp_path, save_steps=1).begin()
@@ -178,19 +180,19 @@ def test_wrong_arguments_have_tensorflows_errors(tmp_path):
 
 def test_any_object_that_saves_is_a_saver(tmp_path):
     class Foreign:
-        calls = []
+        def __init__(self):
+            self.calls = []
 
         def save(self, session, path, global_step=None):
             self.calls.append((path, int(global_step)))
 
     events = []
-    hook = CheckpointSaverHook(
-        tmp_path, save_steps=1, saver=Foreign(), listeners=[Listener(events)]
-    )
+    saver = Foreign()
+    hook = CheckpointSaverHook(tmp_path, save_steps=1, saver=saver, listeners=[Listener(events)])
     with monitored([hook]) as session:
         session.run("train")
     path = os.path.join(tmp_path, "model.ckpt")
-    assert Foreign.calls == [(path, 0), (path, 1)]
+    assert saver.calls == [(path, 0), (path, 1)]
     assert "after 1" in events
 
 
@@ -328,7 +330,7 @@ def test_leaving_waits_no_longer_than_the_grace_period_and_says_so(tmp_path, cap
     saver.wait()
     with files.use(Held()) as layer:
         hook = CheckpointSaverHook(tmp_path, save_steps=1, saver=Saver(background=True))
-    with pytest.raises(errors.CheckpointTimeoutError, match="still being written after 0.05 sec"):
+    with pytest.raises(errors.CheckpointTimeoutError, match=r"still being written after 0.05 sec"):
         with monitored([hook], stop_grace_period_secs=0.05):
             pass
     layer.go.set()

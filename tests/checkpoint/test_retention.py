@@ -103,7 +103,7 @@ def test_wrong_rules():
         Saver(max_to_keep=-1)
     with pytest.raises(ValueError, match="keep_checkpoint_every_n_hours must be positive, got 0"):
         Saver(keep_checkpoint_every_n_hours=0)
-    with pytest.raises(TypeError, match="keep_best must be a runloop.checkpoint.KeepBest"):
+    with pytest.raises(TypeError, match=r"keep_best must be a runloop.checkpoint.KeepBest"):
         Saver(keep_best="loss")
 
 

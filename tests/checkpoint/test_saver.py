@@ -68,7 +68,7 @@ def test_the_path_says_where(tmp_path):
     assert saver.save(session, tmp_path / "m") == str(tmp_path / "m.safetensors")
     with CheckpointReader(tmp_path / "m") as reader:
         assert reader.step == 4  # of the session, where none is given
-    with pytest.raises(ValueError, match="save_path must end with the name of a file, got '.*/'"):
+    with pytest.raises(ValueError, match=r"save_path must end with the name of a file, got '.*/'"):
         saver.save(session, f"{tmp_path}/", 4)
 
 
@@ -78,7 +78,7 @@ def test_a_folder_in_the_name_belongs_to_the_name(tmp_path, monkeypatch):
     assert path == str(tmp_path / "sub" / "m-1.safetensors")
     assert 'model_checkpoint_path: "sub/m-1.safetensors"' in (tmp_path / "checkpoint").read_text()
     assert (load_variable(tmp_path, "w") == 0).all()
-    with pytest.raises(ValueError, match="checkpoint_dir .* must be above the data file"):
+    with pytest.raises(ValueError, match=r"checkpoint_dir .* must be above the data file"):
         Saver().save(session, tmp_path / "m", 1, checkpoint_dir=tmp_path / "sub")
     monkeypatch.chdir(tmp_path)
     assert Saver().save(session, "here", 1) == os.path.join(".", "here-1.safetensors")
@@ -112,7 +112,7 @@ def test_var_list_says_which_variables(tmp_path):
     renaming.restore(session, path)
     assert session.run("a").tolist() == [1, 1]
     Saver(["a"]).restore(session, Saver().save(session, tmp_path / "all", 1))
-    with pytest.raises(ValueError, match="var_list: the graph has no variable 'c'. Known names"):
+    with pytest.raises(ValueError, match=r"var_list: the graph has no variable 'c'. Known names"):
         Saver(["c"]).save(session, tmp_path / "m")
     with pytest.raises(ValueError, match="two variables have one name"):
         Saver({1: "a", "1": "b"}).save(session, tmp_path / "m")

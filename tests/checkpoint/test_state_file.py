@@ -138,7 +138,7 @@ def test_what_stands_in_a_folder_can_be_looked_at(tmp_path):
     assert list_variables(tmp_path / "m-1") == expected
     assert (load_variable(tmp_path, "w") == 2).all()
     assert (load_variable(tmp_path / "m-1.safetensors", "w:0") == 1).all()
-    with pytest.raises(KeyError, match="has no tensor 'params/c'. Did you mean 'params/b'?"):
+    with pytest.raises(KeyError, match=r"has no tensor 'params/c'. Did you mean 'params/b'?"):
         load_variable(tmp_path, "params/c")
     with load_checkpoint(tmp_path) as reader:
         assert reader.has_tensor("w")
