@@ -247,6 +247,16 @@ def test_after_brings_an_op_in_and_puts_it_first():
     assert ordered("train", train_after="update") == ["update", "train"]
 
 
+def test_what_an_op_needs_runs_in_the_order_of_its_parameters():
+    log = []
+    graph = Graph()
+    for name in "abc":
+        graph.op(lambda name=name: log.append(name), name=name)
+    graph.op(lambda b, c, a: log.append("all"), name="all")
+    Session(graph=graph).run("all")
+    assert log == ["b", "c", "a", "all"]
+
+
 def test_an_op_after_the_train_op_still_reads_the_values_from_before():
     graph = Graph()
     graph.variable("w", 1.0)
