@@ -94,6 +94,7 @@ class Saver(checkpoint.Saver):
         if saver_def is None:
             saver_def = SaverDef(var_list, max_to_keep, keep_checkpoint_every_n_hours)
         self._saver_def = saver_def
+        self._kept: list[str] = []
         super().__init__(
             saver_def.var_list,
             max_to_keep=saver_def.max_to_keep,
@@ -150,12 +151,13 @@ class Saver(checkpoint.Saver):
             metrics=metrics,
             latest_filename=latest_filename or "checkpoint",
         )
+        self._kept = super().last_checkpoints
         return None if path is None else _prefix(path)
 
     @property
     def last_checkpoints(self) -> list[str]:
-        """The checkpoints that are kept, the oldest first, without ``.safetensors``."""
-        return [_prefix(path) for path in super().last_checkpoints]
+        """What was kept after the last save, the oldest first, without ``.safetensors``."""
+        return [_prefix(path) for path in self._kept]
 
     def set_last_checkpoints(self, last_checkpoints: Sequence[str]) -> None:
         """Do nothing: which checkpoints there are is read from the folder at the first save."""

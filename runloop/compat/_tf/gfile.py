@@ -183,6 +183,11 @@ class GFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # GFile(path).read() is common, and closes nothing.
+        if vars(self).get("_file") is not None:
+            self.close()
+
 
 def exists(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a file or folder."""

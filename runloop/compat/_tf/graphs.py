@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from runloop import graph as graphs
@@ -207,9 +206,7 @@ def global_variables_initializer() -> Any:
 
 def reset_default_graph() -> None:
     """Make a new graph the default graph from here on."""
-    entered: AbstractContextManager[Any] = Graph().as_default()
-    # Left open on purpose: the graph stays the default until another takes its place.
-    entered.__enter__()
+    graphs._default.set(Graph())  # noqa: SLF001  # as_default() would end with its with block
 
 
 def write_graph(

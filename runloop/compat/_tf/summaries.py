@@ -15,6 +15,7 @@ __all__ = ["merge", "merge_all", "scalar"]
 
 _SUMMARIES = "summaries"
 _SUFFIX = "/ScalarSummary"
+_TAGS = "_runloop_compat_tags"  # what scalar() registered, of all that the graph has
 
 
 def scalar(
@@ -45,6 +46,7 @@ def scalar(
     tag = _unused(f"{family}/{name}" if family else name, graph.summaries)
     key = _key(graph, tensor)
     graph.summary(tag, key)
+    graph.add_to_collection(_TAGS, tag)
     handle = _serialized(graph, tag, key)
     for collection in (_SUMMARIES,) if collections is None else collections:
         graph.add_to_collection(collection, handle)
@@ -92,7 +94,7 @@ def merge_all(
     found = graph.get_collection(key, scope)
     if key == _SUMMARIES and scope is None:
         # What graph.summary() registered, without the shim, is among them.
-        known = {_tag(handle) for handle in found}
+        known = graph.get_collection(_TAGS)
         found += [
             _serialized(graph, tag, _key(graph, fetch))
             for tag, fetch in graph.summaries.items()
@@ -105,10 +107,6 @@ def _key(graph: Graph, fetch: Any) -> str:
     """Return the name in the graph of a name, handle, variable or op."""
     source = f"{fetch.removesuffix(':0')}:0" if isinstance(fetch, str) else fetch
     return graph.as_graph_element(source).name.removesuffix(":0")
-
-
-def _tag(handle: Any) -> str:
-    return str(handle.op.name).removesuffix(_SUFFIX)
 
 
 def _serialized(graph: Graph, tag: str, key: str) -> Tensor:

@@ -71,7 +71,8 @@ class Repeated(list[Any]):
     def add(self, **values: Any) -> Any:
         """Append a new message and return it."""
         message = self._field.kind(**values)
-        self.append(message)
+        super().append(message)
+        self._touch()
         return message
 
     def append(self, value: Any) -> None:

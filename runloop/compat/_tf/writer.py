@@ -142,6 +142,11 @@ class FileWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # Hooks leave their writers open, as TensorFlow lets them.
+        if "_scalars" in vars(self):
+            self.close()
+
     def __repr__(self) -> str:
         return f"FileWriter({self._logdir!r})"
 
