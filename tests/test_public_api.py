@@ -75,9 +75,10 @@ def shown(module):
         if name.startswith("_") or isinstance(value, types.ModuleType):
             continue
         home = getattr(value, "__module__", None)
-        # A package's `__init__` shows what it imports from inside the package; a plain module
+        # A package's `__init__` shows what it imports from inside that package; a plain module
         # shows what it defines.
-        if home == module.__name__ or (is_package and str(home).startswith("runloop")):
+        inside = is_package and str(home).startswith(f"{module.__name__}.")
+        if home == module.__name__ or inside:
             names.add(name)
     return names
 
