@@ -20,7 +20,7 @@ from runloop.errors import RunloopError
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = ("list", "show", "verify", "diff", "export")
+COMMANDS = ("list", "show", "verify", "diff", "export", "lifecycle", "trace")
 """Names of the commands and of their modules, in the order in which help shows them."""
 
 

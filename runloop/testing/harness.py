@@ -210,6 +210,11 @@ class HookHarness:
             return self._open()
 
     @property
+    def started(self) -> bool:
+        """Whether the session was made."""
+        return self._session is not None
+
+    @property
     def closed(self) -> bool:
         """Whether the ``with`` block was left."""
         return self._session is not None and self._session.graph is None

@@ -1,0 +1,127 @@
+"""The pytest plugin of runloop's testing kit; see ``docs/testing-hooks.md``.
+
+It stands outside of the package, since pytest imports it at every start, and importing a module of
+the package would import all of runloop, and NumPy. Here runloop is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from runloop.testing import FakeClock, HookHarness, MemorySummaryWriter, RecordingHook
+
+__all__ = ["fake_clock", "hook_harness", "memory_writer", "recording_hook"]
+
+
+class _AbandonedError(Exception):
+    """A test has left a harness open."""
+
+
+@pytest.fixture
+def fake_clock() -> Iterator[FakeClock]:
+    """A ``FakeClock`` that everything which the test makes asks for the time."""
+    from runloop.testing import FakeClock
+
+    with FakeClock().use() as clock:
+        yield clock
+
+
+@pytest.fixture
+def hook_harness() -> Iterator[Callable[..., HookHarness]]:
+    """``HookHarness``, to be called with its arguments; what is left open is closed, without end."""
+    from runloop.testing import HookHarness
+
+    made: list[HookHarness] = []
+
+    def make(hook: Any, **options: Any) -> HookHarness:
+        made.append(HookHarness(hook, **options))
+        return made[-1]
+
+    yield make
+    for harness in made:
+        if harness.started and not harness.closed:
+            harness.close(_AbandonedError("the test is over"))
+
+
+@pytest.fixture
+def recording_hook() -> RecordingHook:
+    """A ``RecordingHook`` that asks for nothing; set its ``asks``."""
+    from runloop.testing import RecordingHook
+
+    return RecordingHook()
+
+
+@pytest.fixture
+def memory_writer() -> MemorySummaryWriter:
+    """A ``MemorySummaryWriter``."""
+    from runloop.testing import MemorySummaryWriter
+
+    return MemorySummaryWriter()
+
+
+# -- the lifecycle of a failing test -------------------------------------------------------------
+
+
+def pytest_addoption(parser: Any) -> None:
+    """Add the option."""
+    parser.getgroup("runloop").addoption(
+        "--runloop-trace",
+        action="store_true",
+        help="under a failing test, print how the hooks of its monitored sessions were called",
+    )
+
+
+_RECORDER: pytest.StashKey[Any] = pytest.StashKey()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Record all monitored sessions of the test and of its fixtures, if asked to."""
+    if not item.config.getoption("runloop_trace"):
+        return (yield)
+    from runloop.testing import LifecycleRecorder
+
+    with LifecycleRecorder() as recorder:
+        item.stash[_RECORDER] = recorder
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put what was recorded under the report of a failure."""
+    report = yield
+    recorder = item.stash.get(_RECORDER, None)
+    if recorder is not None and report.failed:
+        table = recorder.table(100) if recorder.events else "no monitored session was made"
+        report.sections.append((f"runloop lifecycle ({report.when})", table))
+    return report
+
+
+# -- the difference of two lists of events ---------------------------------------------------------
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Show where two lists of events begin to differ, line by line, with a few lines around."""
+    if op != "==" or not (isinstance(left, list) and isinstance(right, list)):
+        return None
+    if not any(type(item).__module__ == "runloop.testing.events" for item in (*left, *right)):
+        return None
+    lines = ["two lists of events: - only on the left, + only on the right"]
+    one, two = [str(item) for item in left], [str(item) for item in right]
+    matcher = difflib.SequenceMatcher(None, one, two, autojunk=False)
+    for group in matcher.get_grouped_opcodes(3):
+        lines.append(f"  from event {group[0][1]} on the left, {group[0][3]} on the right:")
+        for tag, i, j, k, m in group:
+            if tag == "equal":
+                lines += [f"    {text}" for text in one[i:j]]
+            else:
+                lines += [f"  - {text}" for text in one[i:j]]
+                lines += [f"  + {text}" for text in two[k:m]]
+    return lines

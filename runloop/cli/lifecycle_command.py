@@ -1,0 +1,71 @@
+"""``runloop lifecycle SCENARIO``: watch a small program's hooks being called, explained."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from typing import Any
+
+__all__ = ["FORMATS", "add", "add_format", "print_recorder"]
+
+FORMATS = ("table", "mermaid", "json", "chrome")
+"""What a recorded lifecycle can be printed as."""
+
+_NAMES = ("normal", "stop", "out-of-data", "error", "abort-and-recover", "restart", "feed-conflict")
+# As in runloop.testing.scenarios, which is loaded only to run one.
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "lifecycle",
+        help="watch hooks being called in a small program, with explanations",
+        description="Run a small built-in program and print what happens, with a sentence on each "
+        "event. Time is not the machine's: the output is the same each time.",
+    )
+    parser.add_argument("scenario", choices=_NAMES, help="the program: %(choices)s", metavar="NAME")
+    add_format(parser)
+    parser.set_defaults(run=_run)
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how a recorded lifecycle is printed."""
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="table",
+        help="table (the default); mermaid: a sequence diagram; json; chrome: trace events for "
+        "Perfetto or chrome://tracing",
+    )
+
+
+def print_recorder(recorder: Any, form: str) -> None:
+    """Print a recorder's events in one of :data:`FORMATS`."""
+    text = {
+        "table": recorder.table,
+        "mermaid": recorder.mermaid,
+        "json": recorder.json,
+        "chrome": recorder.chrome_trace,
+    }[form]()
+    print(text)
+
+
+def _run(args: argparse.Namespace) -> int:
+    import logging
+    import textwrap
+
+    from runloop.testing.explain import explained
+    from runloop.testing.scenarios import SCENARIOS, play
+
+    # What is logged is told by the events, too.
+    logging.getLogger("runloop").addHandler(logging.NullHandler())
+    recorder = play(args.scenario)
+    if args.format != "table":
+        print_recorder(recorder, args.format)
+        return 0
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    title = f"{args.scenario}: {SCENARIOS[args.scenario].title}"
+    print("\n".join(textwrap.wrap(title, width)))
+    print()
+    print(explained(recorder.events, width))
+    return 0

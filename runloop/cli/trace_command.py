@@ -1,0 +1,54 @@
+"""``runloop trace script.py``: run a program and print the life of its sessions."""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+from runloop.cli.lifecycle_command import add_format, print_recorder
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "trace",
+        help="run a program and print how its hooks were called",
+        description="Run a Python script and print, when it has ended, every call of a hook, every "
+        "run, save and recovery of its monitored sessions.",
+    )
+    add_format(parser)
+    parser.add_argument("-o", "--output", help="write it to this file, not to standard output")
+    parser.add_argument("script", help="the program")
+    parser.add_argument("args", nargs=argparse.REMAINDER, help="its own arguments")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from runloop.testing.recorder import LifecycleRecorder
+
+    recorder = LifecycleRecorder()
+    before = sys.argv, sys.path[0]
+    sys.argv = [args.script, *args.args]
+    sys.path[0] = str(Path(args.script).resolve().parent)
+    try:
+        with recorder:
+            runpy.run_path(args.script, run_name="__main__")
+    finally:
+        # Also when the program failed: that is when one wants to look.
+        sys.argv, sys.path[0] = before
+        if args.output is None:
+            print_recorder(recorder, args.format)
+        else:
+            with Path(args.output).open("w", encoding="utf-8") as file:
+                text = sys.stdout
+                sys.stdout = file
+                try:
+                    print_recorder(recorder, args.format)
+                finally:
+                    sys.stdout = text
+    return 0
