@@ -20,7 +20,7 @@ from runloop.session import Session
 from runloop.testing import FakeClock
 
 from .checks import fails
-from .test_nest import mapped, same, structures
+from .test_nest import Open, mapped, same, structures
 
 FULL = RunOptions(trace_level=RunOptions.FULL_TRACE)
 
@@ -472,21 +472,28 @@ def test_every_structure_keeps_its_type_at_every_run():
         assert result[2].default_factory is list
 
 
-def test_a_request_changed_in_place_between_runs_gets_what_it_asks_for_now():
+@pytest.mark.parametrize(
+    ("request_", "change"),
+    [
+        ([["w"], "b"], lambda r: r[0].append("b")),
+        ([{"a": "w"}], lambda r: r[0].update(a="b")),
+        ([({"a": "w"},)], lambda r: r[0][0].update(c="b")),
+        ([Open("w", y="b")], lambda r: setattr(r[0], "x", "b")),
+        ({"a": ["w"]}, lambda r: r["a"].append("b")),
+        (["w"], lambda r: r.append("b")),
+        (["w"], lambda r: r.__setitem__(0, "b")),
+    ],
+    ids=repr,
+)
+def test_a_request_changed_in_place_between_runs_gets_what_it_asks_for_now(request_, change):
     _, session = make(w=1.0, b=2.0)
-    inner = ["w"]
-    request = [inner, "b"]
-    nested = {"a": "w"}
-    assert session.run(request) == [[1.0], 2.0]
-    assert session.run([nested]) == [{"a": 1.0}]
-    inner[0] = "b"
-    nested["a"] = "b"
-    assert session.run(request) == [[2.0], 2.0]
-    assert session.run([nested]) == [{"a": 2.0}]
-    inner.append("w")
-    nested["c"] = "w"
-    assert session.run(request) == [[2.0, 1.0], 2.0]
-    assert session.run([nested]) == [{"a": 2.0, "c": 1.0}]
+    values = {"w": np.float64(1.0), "b": np.float64(2.0)}
+    for _ in range(2):
+        same(session.run(request_), mapped(copy.deepcopy(request_), values.get))
+    change(request_)
+    for _ in range(2):
+        expected = mapped(copy.deepcopy(request_), values.get)
+        assert session.run(request_) == expected
 
 
 def test_requests_that_look_alike_get_what_each_asks_for():

@@ -173,8 +173,14 @@ def test_nobody_gets_the_plan_that_another_thread_is_making():
 
 
 def test_an_input_gives_each_item_to_one_run_only():
+    def slowly():  # a generator can't be entered twice at once
+        for i in range(800):
+            for _ in range(20):
+                pass
+            yield i
+
     graph = Graph()
-    graph.input("x", (i for i in range(800)))  # a generator can't be entered twice at once
+    graph.input("x", slowly())
     one, two = Session(graph=graph), Session(graph=graph)
     pulled = together(
         *[lambda: [one.run("x") for _ in range(200)]] * 2,
