@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_the_session_is_made(tmp
         rl.MonitoredSession(hooks=[hook], graph=program(LOSSES))
 
 
-def test_what_is_no_mapping_of_scalars_is_refused():
+def test_what_is_no_mapping_of_scalars_is_refused(tmp_path):
     graph = program([np.ones(3)])
     with pytest.raises(
         TypeError, match=r"^SummarySaverHook: summary_op must give \{tag: scalar\}, got array"
@@ -145,7 +145,7 @@ def test_what_is_no_mapping_of_scalars_is_refused():
             graph, [rl.SummarySaverHook(1, summary_writer=MemorySummaryWriter(), summary_op="loss")]
         )
     with (
-        rl.summary.JsonLinesWriter("unused") as writer,
+        rl.summary.JsonLinesWriter(tmp_path) as writer,
         pytest.raises(
             TypeError, match=r"^the value of 'v' must be a scalar, got an array of shape \(3,\)"
         ),
