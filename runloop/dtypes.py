@@ -52,9 +52,10 @@ _NATIVE = {
     for code, (name, _) in CODES.items()
     if not name.startswith("float8")  # unreadable through safetensors' NumPy face
 }
-_TIME = re.compile(r"(datetime64|timedelta64)(\[[0-9A-Za-z]{1,24}\])?")
-_LONG = re.compile(r"(c?longdouble)/(\d{1,4})")
-_ML_NAME = re.compile(r"(bfloat16|u?int[124]|float[468]_[a-z0-9]{1,16})")
+# Compiled at first use (re keeps them): compiling costs start-up time.
+_TIME = r"(datetime64|timedelta64)(\[[0-9A-Za-z]{1,24}\])?"
+_LONG = r"(c?longdouble)/(\d{1,4})"
+_ML_NAME = r"(bfloat16|u?int[124]|float[468]_[a-z0-9]{1,16})"
 
 
 class Storage(NamedTuple):
@@ -99,7 +100,7 @@ def storage_of(dtype: np.dtype[Any]) -> Storage:
         logical = f"{prefix}{'c' * (dtype.char == 'G')}longdouble/{_long_bits()}"
         # Its padding differs from machine to machine, so the bytes are stored as they are.
         return Storage("U8", logical, (dtype.itemsize,), False, dtype.itemsize, 1)
-    if _ML_NAME.fullmatch(name) and dtype.type.__module__.startswith("ml_dtypes"):
+    if re.fullmatch(_ML_NAME, name) and dtype.type.__module__.startswith("ml_dtypes"):
         trailing = () if dtype.itemsize == 1 else (dtype.itemsize,)
         return Storage("U8", logical, trailing, False, dtype.itemsize, 1)
     raise TypeError(f"dtype {dtype} can't be stored; only numbers, bool and dates can")
@@ -115,19 +116,19 @@ def named(logical: str) -> np.dtype[Any]:
     name = logical.removeprefix(">")
     if name == "complex128" or (name in _NATIVE and name != "bfloat16"):
         return np.dtype(name).newbyteorder(order)
-    if match := _TIME.fullmatch(name):
+    if match := re.fullmatch(_TIME, name):
         try:
             return np.dtype(match.group()).newbyteorder(order)
         except TypeError as exc:
             raise ValueError(f"unknown dtype {logical!r}") from exc
-    if match := _LONG.fullmatch(name):
+    if match := re.fullmatch(_LONG, name):
         if int(match[2]) != _long_bits():
             raise ValueError(
                 f"dtype {logical!r} is of a machine with another long double; here it has "
                 f"{_long_bits()} bits of mantissa"
             )
         return np.dtype(match[1]).newbyteorder(order)
-    if _ML_NAME.fullmatch(name):
+    if re.fullmatch(_ML_NAME, name):
         try:
             import ml_dtypes
         except ImportError as exc:

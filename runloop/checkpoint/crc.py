@@ -7,10 +7,12 @@ of a large state cost no time of their own: measured for 256 MiB, 135 ms of chec
 
 from __future__ import annotations
 
-import queue
 import threading
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from queue import Queue
 
 __all__ = ["Checksums"]
 
@@ -35,7 +37,9 @@ class Checksums:
 
     def __init__(self, count: int) -> None:
         self._values = [0] * count
-        self._queue: queue.Queue[tuple[int, Any] | None] = queue.Queue(_WAITING)
+        from queue import Queue  # only to save and restore
+
+        self._queue: Queue[tuple[int, Any] | None] = Queue(_WAITING)
         self._thread: threading.Thread | None = None
 
     def add(self, index: int, piece: Any) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 from typing import Any
 
 from runloop.errors import CheckpointLockedError, CheckpointWriteError
@@ -27,6 +26,12 @@ __all__ = ["LOCK_FILE", "FolderLock", "holder_of"]
 _log = logging.getLogger(__name__)
 
 LOCK_FILE = ".runloop.lock"
+
+
+def _host() -> str:
+    import socket  # a third of what importing runloop costs, and needed only to save
+
+    return socket.gethostname()
 
 
 def _began(pid: int) -> str | None:
@@ -58,7 +63,7 @@ def _began(pid: int) -> str | None:
 
 def _identity() -> dict[str, Any]:
     pid = os.getpid()
-    return {"pid": pid, "host": socket.gethostname(), "began": _began(pid)}
+    return {"pid": pid, "host": _host(), "began": _began(pid)}
 
 
 def _read(path: str) -> dict[str, Any] | None:
@@ -74,7 +79,7 @@ def _read(path: str) -> dict[str, Any] | None:
 
 def _alive(who: dict[str, Any]) -> bool:
     """Whether the holder runs, as far as can be known: a process of another host is believed to."""
-    if who.get("host") != socket.gethostname():
+    if who.get("host") != _host():
         return True
     began = _began(who["pid"])
     return began is not None and who.get("began") in (began, "?")

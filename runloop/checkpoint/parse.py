@@ -24,7 +24,7 @@ _MAX_BRACKETS = 4_000_000
 _MAX_QUOTES = 32_000_000
 _MAX_DIMENSIONS = 64
 _MAX_BYTES = 2**62
-_HEX = re.compile(r"[0-9a-f]{8}")
+_HEX = r"[0-9a-f]{8}"
 
 
 class Stored(NamedTuple):
@@ -229,7 +229,7 @@ def _document(
             raise ValueError("its tensors are not those of the header")
         for stored_name, stored in tensors.items():
             about = listed[stored_name]
-            if not isinstance(about["dtype"], str) or not _HEX.fullmatch(about["crc32"]):
+            if not isinstance(about["dtype"], str) or not re.fullmatch(_HEX, about["crc32"]):
                 raise ValueError(f"tensor {stored_name!r:.200} has no dtype or no CRC-32")
             crc = int(about["crc32"], 16)
             named[renamed.get(stored_name, stored_name)] = stored._replace(

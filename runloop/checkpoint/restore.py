@@ -7,10 +7,9 @@ of the state.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,7 @@ HOOKS = "hooks"
 _SHOWN = 20
 
 
-@dataclass(frozen=True)
-class RestoreReport:
+class RestoreReport(NamedTuple):
     """What a restore did; prints as a short text.
 
     Attributes:
@@ -44,7 +42,7 @@ class RestoreReport:
     restored: tuple[str, ...]
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
-    mismatched: Mapping[str, str] = field(default_factory=dict)
+    mismatched: Mapping[str, str] = MappingProxyType({})
 
     @property
     def exact(self) -> bool:
@@ -104,9 +102,11 @@ class Choice:
 
     def wanted(self, name: str) -> bool:
         """Whether the thing with this name here is to be restored."""
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self._exclude):
+        from fnmatch import fnmatchcase  # only where patterns are given
+
+        if any(fnmatchcase(name, pattern) for pattern in self._exclude):
             return False
-        return self._include is None or any(fnmatch.fnmatchcase(name, p) for p in self._include)
+        return self._include is None or any(fnmatchcase(name, p) for p in self._include)
 
     def there(self, name: str) -> str:
         """Return the name in the file of what is called ``name`` here."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 __all__ = ["KeepBest", "Record", "Rules", "keep", "last_preserved"]
 
 
-@dataclass(frozen=True)
 class KeepBest:
     """Keep the checkpoints with the best values of a metric.
 
@@ -27,15 +26,17 @@ class KeepBest:
     NaN is never best. Of equal values the earlier one is kept.
     """
 
-    metric: Any
-    mode: str = "min"
-    count: int = 1
+    def __init__(self, metric: Any, mode: str = "min", count: int = 1) -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f"KeepBest: mode must be 'min' or 'max', got {mode!r}")
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"KeepBest: count must be an int of at least 1, got {count!r}")
+        self.metric = metric
+        self.mode = mode
+        self.count = count
 
-    def __post_init__(self) -> None:
-        if self.mode not in ("min", "max"):
-            raise ValueError(f"KeepBest: mode must be 'min' or 'max', got {self.mode!r}")
-        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
-            raise ValueError(f"KeepBest: count must be an int of at least 1, got {self.count!r}")
+    def __repr__(self) -> str:
+        return f"KeepBest({self.metric!r}, mode={self.mode!r}, count={self.count})"
 
     @property
     def name(self) -> str:
@@ -43,8 +44,7 @@ class KeepBest:
         return str(getattr(self.metric, "name", self.metric))
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One checkpoint as retention sees it.
 
     Attributes:
@@ -59,11 +59,10 @@ class Record:
     serial: int
     step: int | None = None
     time: float = 0.0
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(NamedTuple):
     """What is kept: whatever one of the rules keeps, and always the newest.
 
     Attributes:
@@ -104,12 +103,13 @@ def last_preserved(records: Sequence[Record], rules: Rules, started: float) -> f
 
 def _every_n_hours(records: Sequence[Record], rules: Rules, started: float) -> list[int]:
     # From the first one on, so that the choice stays the same as long as what it chose is there.
+    # The limit moves on a fixed grid, as TensorFlow 2.21's Saver moves it.
     chosen = []
     due = started + rules.every_n_hours * 3600
     for index, record in enumerate(records):
         if record.time > due:
             chosen.append(index)
-            due = record.time + rules.every_n_hours * 3600
+            due += rules.every_n_hours * 3600
     return chosen
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from runloop.errors import CheckpointFormatError, CheckpointReadError
 
@@ -35,16 +35,16 @@ _log = logging.getLogger(__name__)
 
 STATE_FILE = "checkpoint"
 _MAX_BYTES = 16 << 20
-_FIELD = re.compile(rb'\s*(\w+)\s*:\s*("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|[^\s"\'#]+)\s*')
-_NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_ESCAPE = re.compile(rb"\\([0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|.)", re.DOTALL)
+# Compiled at first use (re keeps them): compiling costs start-up time.
+_FIELD = rb'\s*(\w+)\s*:\s*("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|[^\s"\'#]+)\s*'
+_NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+_ESCAPE = rb"(?s)\\([0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|.)"
 _SIMPLE = {
     b"n": b"\n", b"r": b"\r", b"t": b"\t", b'"': b'"', b"'": b"'", b"\\": b"\\",
     b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v", b"?": b"?",
 }  # fmt: skip
 
 
-@dataclass
 class CheckpointState:
     """What the state file says.
 
@@ -57,10 +57,25 @@ class CheckpointState:
     Follows ``CheckpointState`` of TensorFlow 2.21.
     """
 
-    model_checkpoint_path: str
-    all_model_checkpoint_paths: list[str] = field(default_factory=list)
-    all_model_checkpoint_timestamps: list[float] = field(default_factory=list)
-    last_preserved_timestamp: float | None = None
+    def __init__(
+        self,
+        model_checkpoint_path: str,
+        all_model_checkpoint_paths: Iterable[str] = (),
+        all_model_checkpoint_timestamps: Iterable[float] = (),
+        last_preserved_timestamp: float | None = None,
+    ) -> None:
+        self.model_checkpoint_path = model_checkpoint_path
+        self.all_model_checkpoint_paths = list(all_model_checkpoint_paths)
+        self.all_model_checkpoint_timestamps = list(all_model_checkpoint_timestamps)
+        self.last_preserved_timestamp = last_preserved_timestamp
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CheckpointState) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]  # mutable, compared by value
+
+    def __repr__(self) -> str:
+        return f"CheckpointState({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
 def _quote(text: str) -> str:
@@ -87,7 +102,7 @@ def _unquote(value: bytes) -> str:
             raise ValueError(f"unknown escape \\{code.decode('latin-1')}")
         return _SIMPLE[code]
 
-    return os.fsdecode(_ESCAPE.sub(replace, value[1:-1]))
+    return os.fsdecode(re.sub(_ESCAPE, replace, value[1:-1]))
 
 
 def format_state(state: CheckpointState) -> bytes:
@@ -115,7 +130,7 @@ def parse_state(content: bytes, path: str) -> CheckpointState:
     state = CheckpointState("")
     position = 0
     while position < len(content.rstrip()):
-        match = _FIELD.match(content, position)
+        match = re.compile(_FIELD).match(content, position)
         if match is None:
             line = content.count(b"\n", 0, position) + 1
             raise CheckpointFormatError(f"{path}: line {line} of the state file can't be read")
@@ -146,7 +161,7 @@ def _set(state: CheckpointState, key: str, value: bytes) -> None:
         else:
             state.all_model_checkpoint_paths.append(text)
     elif key in ("all_model_checkpoint_timestamps", "last_preserved_timestamp"):
-        if not _NUMBER.fullmatch(value):
+        if not re.fullmatch(_NUMBER, value):
             raise ValueError(f"expected a number, got {value[:40]!r}")
         if key == "last_preserved_timestamp":
             state.last_preserved_timestamp = float(value)

@@ -19,7 +19,7 @@ from runloop.errors import CheckpointWriteError
 __all__ = ["make_dirs", "replace_file", "sweep", "write_checkpoint"]
 
 _log = logging.getLogger(__name__)
-_TEMPORARY = re.compile(r"\.runloop-[0-9a-f]{16}\.tmp")
+_TEMPORARY = r"\.runloop-[0-9a-f]{16}\.tmp"
 _BATCH_BYTES = 1 << 20  # small tensors are written together up to this size
 _LARGE_BYTES = 16 << 20
 
@@ -103,7 +103,7 @@ def sweep(files: Files, folder: str) -> None:
     except OSError:  # there is no such folder yet
         return
     for name in names:
-        if _TEMPORARY.fullmatch(name):
+        if re.fullmatch(_TEMPORARY, name):
             _log.info("Removing %s, left over from a save that was cut off.", name)
             _discard(files, os.path.join(folder, name))
 

@@ -42,10 +42,11 @@ def test_the_last_ones_are_kept(count, max_to_keep, expected):
 @pytest.mark.parametrize(
     ("times", "hours", "expected", "preserved"),
     [
-        ((0, 1, 2, 3, 4, 5), 2.0, "...x.x", 3),  # more than 2 hours after 0
+        ((0, 1, 2, 3, 4, 5), 2.0, "...x.x", 5),  # more than 2 hours after 0, more than 4
         ((0, 1, 2, 3, 4, 5, 6, 7), 2.5, "...x..xx", 6),
         ((0, 9), 100.0, ".x", None),
-        ((3, 4, 5), 2.0, "x.x", 3),  # the training began at 0, before what is left
+        ((0, 7, 8, 9, 9.5), 2.0, ".xxxx", 9.5),  # the limit stands on its grid: 2, 4, 6, 8
+        ((3, 4, 5), 2.0, "x.x", 5),  # the training began at 0, before what is left
     ],
 )
 def test_one_in_so_many_hours_is_kept(times, hours, expected, preserved):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from runloop import checkpoint
@@ -200,10 +199,11 @@ def get_checkpoint_state(
     state = checkpoint.get_checkpoint_state(checkpoint_dir, latest_filename)
     if state is None:
         return None
-    return replace(
-        state,
-        model_checkpoint_path=_prefix(state.model_checkpoint_path),
-        all_model_checkpoint_paths=[_prefix(path) for path in state.all_model_checkpoint_paths],
+    return checkpoint.CheckpointState(
+        _prefix(state.model_checkpoint_path),
+        map(_prefix, state.all_model_checkpoint_paths),
+        state.all_model_checkpoint_timestamps,
+        state.last_preserved_timestamp,
     )
 
 
