@@ -14,7 +14,7 @@ from runloop.checkpoint.reader import SUFFIX, CheckpointReader
 from runloop.checkpoint.retention import Record, Rules, keep, last_preserved
 from runloop.checkpoint.state_file import STATE_FILE, CheckpointState, format_state, read_state
 from runloop.checkpoint.writer import make_dirs, replace_file, sweep, write_checkpoint
-from runloop.errors import CheckpointError
+from runloop.errors import CheckpointError, CheckpointWriteError
 
 __all__ = ["Keeper"]
 
@@ -28,10 +28,14 @@ class Keeper:
         files: The file layer.
         folder: Where the state file is; need not be there yet.
         rules: What is kept.
+        state_file: The state file's name. Each has an order and a retention of its own.
     """
 
-    def __init__(self, files: Files, folder: str, rules: Rules) -> None:
+    def __init__(
+        self, files: Files, folder: str, rules: Rules, state_file: str = STATE_FILE
+    ) -> None:
         self.folder = folder
+        self.state_file = state_file
         self.records: list[Record] = []
         self._files = files
         self._rules = rules
@@ -63,7 +67,7 @@ class Keeper:
     def _look(self, prefix: str) -> None:
         """Find out which checkpoints there are, in the order of their saving."""
         try:
-            state = read_state(self.folder)
+            state = read_state(self.folder, self.state_file)
         except CheckpointError as exc:
             _log.warning("Writing a new state file, for the old one is of no use: %s", exc)
             state = None
@@ -123,20 +127,23 @@ class Keeper:
         """
         started = self._started = self._started if self._started is not None else record.time
         path = os.path.join(self.folder, record.name)
-        write_checkpoint(
-            self._files,
-            path,
-            arrays,
-            {
-                "step": record.step,
-                "serial": record.serial,
-                "time": record.time,
-                "started": started,
-                # JSON has no NaN and no infinity; float() reads them from a string.
-                "metrics": {k: v if v - v == 0 else str(v) for k, v in record.metrics.items()},
-                **document,
-            },
-        )
+        whole_document = {
+            "step": record.step,
+            "serial": record.serial,
+            "time": record.time,
+            "started": started,
+            # JSON has no NaN and no infinity; float() reads them from a string.
+            "metrics": {k: v if v - v == 0 else str(v) for k, v in record.metrics.items()},
+            **document,
+        }
+        try:
+            write_checkpoint(self._files, path, arrays, whole_document)
+        except CheckpointWriteError:
+            # It may have got its name and not been confirmed: then it is whole, and there to be
+            # given up in its turn.
+            if os.path.exists(path) and all(r.name != record.name for r in self.records):
+                self.records.append(record)
+            raise
         # From here on the file is there, announced or not.
         self.records = [r for r in self.records if r.name != record.name] + [record]
         kept = keep(self.records, self._rules, started)
@@ -160,7 +167,7 @@ class Keeper:
         def write(fd: int) -> None:
             write_all(self._files, fd, content, 0)
 
-        replace_file(self._files, os.path.join(self.folder, STATE_FILE), write)
+        replace_file(self._files, os.path.join(self.folder, self.state_file), write)
 
     def _delete(self, record: Record) -> None:
         try:
