@@ -140,6 +140,32 @@ def test_the_option_is_in_force_before_the_first_conftest(tmp_path):
     assert "No module named 'tensorflow'" in done.stdout + done.stderr
 
 
+def test_tensorboard_reads_with_the_shim_in_place_of_tensorflow(tmp_path):
+    pytest.importorskip("tensorboard")
+    script = write(
+        tmp_path,
+        "reads.py",
+        """
+        import tensorflow as tf
+        from tensorboard.backend.event_processing import event_accumulator, event_multiplexer
+
+        def add(step):
+            summary = tf.Summary(value=[tf.Summary.Value(tag="a", simple_value=step)])
+            tf.summary.FileWriterCache.get("ev").add_summary(summary, step)
+
+        add(1)
+        runs = event_multiplexer.EventMultiplexer({"run": "ev"})
+        for step in (2, 3):
+            runs.Reload()
+            found = runs.GetAccumulator("run").Scalars("a")
+            print([(event.step, event.value) for event in found])
+            add(step)
+        """,
+    )
+    done = run("-m", "runloop.compat.tf", script, folder=tmp_path)
+    assert done.stdout == "[(1, 1.0)]\n[(1, 1.0), (2, 2.0)]\n", done.stderr
+
+
 def test_a_wrong_command_line_shows_the_usage(capsys):
     assert main([]) == 2
     assert main(["-m"]) == 2

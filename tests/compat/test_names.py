@@ -143,6 +143,15 @@ def test_the_modules_take_attributes_as_projects_set_them():
             del tensorflow.contrib.tpu
 
 
+def test_the_older_names_for_files_are_there(tmp_path):
+    from runloop.compat.tf.python.lib.io import file_io
+
+    assert file_io.FileIO is tf.gfile.GFile
+    file_io.recursive_create_dir(str(tmp_path / "a" / "b"))
+    assert file_io.file_exists(str(tmp_path / "a"))
+    assert file_io.get_matching_files(str(tmp_path / "*")) == [str(tmp_path / "a")]
+
+
 def test_errors_have_tensorflows_codes():
     assert tf.errors.OUT_OF_RANGE == 11
     error = tf.errors.OutOfRangeError(None, None, "the end")
@@ -180,7 +189,7 @@ def test_switches_and_strings_are_there():
 
 def test_app_run_calls_main_and_exits():
     with pytest.raises(SystemExit) as caught:
-        tf.app.run(lambda argv: len(argv), ["a", "b"])
+        tf.app.run(len, ["a", "b"])
     assert caught.value.code == 2
 
 

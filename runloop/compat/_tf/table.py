@@ -173,6 +173,12 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "python.client.timeline": _members(f"{_TF}.metadata", "Timeline"),
     "python.framework.meta_graph": _members(f"{_TF}.graphs", "create_meta_graph_def"),
     "python.framework.ops": {**_GRAPH, **_members(f"{_TF}.graphs", "GraphKeys")},
+    "python.lib.io.file_io": _members(
+        f"{_TF}.gfile",
+        "FileIO=GFile copy create_dir=mkdir delete_file=remove delete_recursively=rmtree "
+        "file_exists=exists get_matching_files=glob is_directory=isdir list_directory=listdir "
+        "recursive_create_dir=makedirs rename stat walk",
+    ),
     "python.ops.variables": _VARIABLES,
     "python.summary.summary": {
         **_PROTOS, **_WRITER, **_members(f"{_TF}.summaries", "merge merge_all scalar"),
@@ -235,7 +241,7 @@ _DEEP: Mapping[str, tuple[str, ...]] = {
     ),
     "errors": ("tensorflow.python.framework.errors", "tensorflow.python.framework.errors_impl"),
     "gfile": ("tensorflow.io.gfile", "tensorflow.compat.v1.io.gfile",
-              "tensorflow.python.platform.gfile", "tensorflow.python.lib.io.file_io"),
+              "tensorflow.python.platform.gfile"),
     "logging": ("tensorflow.python.platform.tf_logging",),
     "summary": ("tensorflow.contrib.summary.summary",),
     "test": ("tensorflow.python.platform.test",),
