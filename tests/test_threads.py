@@ -175,7 +175,7 @@ def test_nobody_gets_the_plan_that_another_thread_is_making():
 def test_an_input_gives_each_item_to_one_run_only():
     def slowly():  # a generator can't be entered twice at once
         for i in range(800):
-            for _ in range(20):
+            for _ in range(500):
                 pass
             yield i
 
