@@ -94,6 +94,19 @@ def a_listener_raises(s, method, call):
         s.show("listed", s.backend.listed(folder))
 
 
+@scenario(method=["before_save", "after_save"], call=[2, 3])
+def the_data_end_in_a_listener(s, method, call):
+    folder = s.folder()
+    with s.building(), s.going_on():
+        scaffold = s.train.Scaffold()
+        bad = s.listener("L", errors={method: {call: ("OutOfRange", "user: listener")}})
+        saver = s.saver_hook(folder, scaffold, bad, save_steps=1)
+        with s.going_on(), _session(s, folder, scaffold, [saver, s.hook("a")]) as session:
+            session.run()
+            session.run()
+        s.show("listed", s.backend.listed(folder))
+
+
 @scenario()
 def a_listener_is_lost(s):
     folder = s.folder()
