@@ -47,7 +47,7 @@ def test_a_creator_must_say_how():
     class Mine(SessionCreator):
         pass
 
-    with pytest.raises(TypeError, match="abstract class Mine .*create_session"):
+    with pytest.raises(TypeError, match=r"abstract class Mine .*create_session"):
         Mine()
 
 
