@@ -148,7 +148,7 @@ class CheckpointSaverHook(SessionRunHook):
             self._save(session, global_step)
         finally:
             self._is_first = False
-        self._timer.update_last_triggered_step(global_step)
+        self._mark(global_step)
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
         """Ask for the global step; see whether a save in the background is done."""
@@ -173,7 +173,7 @@ class CheckpointSaverHook(SessionRunHook):
 
     def _save_on_time(self, run_context: RunContext, global_step: Any) -> None:
         should_stop = self._save(run_context.session, global_step)
-        self._timer.update_last_triggered_step(global_step)
+        self._mark(global_step)
         if should_stop:
             run_context.request_stop()
 
@@ -184,7 +184,7 @@ class CheckpointSaverHook(SessionRunHook):
         if last_step != self._timer.last_triggered_step():
             self._save(session, last_step)
             self._settle(session)
-            self._timer.update_last_triggered_step(last_step)
+            self._mark(last_step)
         for listener in self._listeners:
             listener.end(session, last_step)
 
@@ -202,6 +202,7 @@ class CheckpointSaverHook(SessionRunHook):
         _log.info("Saving checkpoints for %d into %s.", step, self._save_path)
         if not isinstance(saver, Saver):
             saver.save(session, self._save_path, global_step=step)
+            self._mark(step)
             return self._announce(session, step)
         path = saver.save(
             session,
@@ -215,7 +216,14 @@ class CheckpointSaverHook(SessionRunHook):
         if saver.background:
             self._written_later = (step, not self._is_first)
             return False
+        # Before the listeners are told: what one of them raises does not undo the save.
+        self._mark(step)
         return self._announce(session, step)
+
+    def _mark(self, step: Any) -> None:
+        """Start the timer anew, unless that is done: a subclass's ``_save`` need not do it."""
+        if self._timer.last_triggered_step() != step:
+            self._timer.update_last_triggered_step(step)
 
     def _announce(self, session: Any, step: Any) -> bool:
         should_stop = False

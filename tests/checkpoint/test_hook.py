@@ -262,6 +262,21 @@ def test_the_timer_is_marked_only_after_a_save_succeeded(tmp_path):
         assert steps_in(tmp_path) == [0, 3]
 
 
+def test_what_a_listener_raises_after_a_save_does_not_undo_it(tmp_path):
+    class Ends(Listener):
+        def after_save(self, session, step):
+            super().after_save(session, step)
+            if step == 2:
+                raise errors.OutOfRangeError("enough")
+
+    events = []
+    hook = CheckpointSaverHook(tmp_path, save_steps=2, saver=Saver(), listeners=[Ends(events)])
+    with monitored([hook]) as session:
+        while True:
+            session.run("train")
+    assert events == ["begin", "before 0", "after 0", "before 2", "after 2", "end 2"]
+
+
 def test_in_the_background_an_error_is_raised_at_the_next_call_of_the_hook(tmp_path):
     layer = Failing()
     events = []
