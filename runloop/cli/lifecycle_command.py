@@ -6,7 +6,7 @@ import argparse
 import shutil
 from typing import Any
 
-__all__ = ["FORMATS", "add", "add_format", "print_recorder"]
+__all__ = ["FORMATS", "add", "add_format", "text_of"]
 
 FORMATS = ("table", "mermaid", "json", "chrome")
 """What a recorded lifecycle can be printed as."""
@@ -39,15 +39,15 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def print_recorder(recorder: Any, form: str) -> None:
-    """Print a recorder's events in one of :data:`FORMATS`."""
-    text = {
+def text_of(recorder: Any, form: str) -> str:
+    """Return a recorder's events in one of :data:`FORMATS`."""
+    render = {
         "table": recorder.table,
         "mermaid": recorder.mermaid,
         "json": recorder.json,
         "chrome": recorder.chrome_trace,
-    }[form]()
-    print(text)
+    }
+    return str(render[form]())
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -61,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
     logging.getLogger("runloop").addHandler(logging.NullHandler())
     recorder = play(args.scenario)
     if args.format != "table":
-        print_recorder(recorder, args.format)
+        print(text_of(recorder, args.format))
         return 0
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     title = f"{args.scenario}: {SCENARIOS[args.scenario].title}"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from runloop.cli.lifecycle_command import add_format, print_recorder
+from runloop.cli.lifecycle_command import add_format, text_of
 
 __all__ = ["add"]
 
@@ -31,24 +31,27 @@ def add(commands: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     from runloop.testing.recorder import LifecycleRecorder
 
+    if not Path(args.script).exists():
+        raise FileNotFoundError(f"there is no script {args.script}")
     recorder = LifecycleRecorder()
     before = sys.argv, sys.path[0]
     sys.argv = [args.script, *args.args]
     sys.path[0] = str(Path(args.script).resolve().parent)
+    status = 0
     try:
         with recorder:
             runpy.run_path(args.script, run_name="__main__")
+    except Exception:  # the script's own: shown as Python would show it
+        import traceback
+
+        traceback.print_exc()
+        status = 1
     finally:
-        # Also when the program failed: that is when one wants to look.
+        # Also when the program failed or left by sys.exit(): that is when one wants to look.
         sys.argv, sys.path[0] = before
+        text = text_of(recorder, args.format)
         if args.output is None:
-            print_recorder(recorder, args.format)
+            print(text)
         else:
-            with Path(args.output).open("w", encoding="utf-8") as file:
-                text = sys.stdout
-                sys.stdout = file
-                try:
-                    print_recorder(recorder, args.format)
-                finally:
-                    sys.stdout = text
-    return 0
+            Path(args.output).write_text(text + "\n", encoding="utf-8")
+    return status

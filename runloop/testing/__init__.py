@@ -15,11 +15,12 @@ from runloop.testing.doubles import (
 )
 from runloop.testing.events import Event
 from runloop.testing.faults import FaultyFilesystem
-from runloop.testing.harness import HookHarness
+from runloop.testing.harness import Action, HookHarness
 from runloop.testing.recorder import LifecycleRecorder
 from runloop.testing.resume import assert_resume_exact
 
 __all__ = [
+    "Action",
     "Event",
     "FakeClock",
     "FakeSession",

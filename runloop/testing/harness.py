@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -26,7 +26,25 @@ from runloop.testing.clock import FakeClock
 from runloop.testing.events import Event
 from runloop.testing.recorder import LifecycleRecorder
 
-__all__ = ["HookHarness"]
+__all__ = ["Action", "HookHarness"]
+
+
+class Action(NamedTuple):
+    """One step of a schedule, for :meth:`HookHarness.play`.
+
+    Attributes:
+        what: ``"run"``, ``"fail"`` (a run whose op fails; the program catches it), ``"abort"`` (a run
+            in which the session is lost and made anew), ``"advance"`` (time passes),
+            ``"exhaust"`` (a run for which there is no data), ``"close"``, ``"leave_by_error"``.
+        amount: How many runs, or seconds.
+    """
+
+    what: str
+    amount: float = 1
+
+
+class _ScheduledError(Exception):
+    """What fails in a schedule."""
 
 
 class HookHarness:
@@ -176,6 +194,43 @@ class HookHarness:
     def exhaust_after(self, runs: int) -> None:
         """Let data come to its end after ``runs`` more runs: the one after raises ``OutOfRangeError``."""
         self._runs_left = runs
+
+    def play(self, schedule: Iterable[Action]) -> None:
+        """Let a schedule happen, such as ``runloop.testing.strategies.schedules()`` gives.
+
+        What follows once the session should stop, or is closed, is left out.
+
+        Raises:
+            ValueError: If there is no such action.
+            TypeError: If time is to pass on a clock that is no :class:`FakeClock`.
+        """
+        for action in schedule:
+            if self.closed:
+                return
+            if action.what == "run":
+                self.run(int(action.amount))
+            elif action.what == "fail":
+                self._run_failing(_ScheduledError("an op failed"))
+            elif action.what == "abort":
+                self._run_failing(AbortedError("the session was lost"))
+            elif action.what == "advance":
+                if not isinstance(self.clock, FakeClock):
+                    raise TypeError(f"time passes only on a FakeClock, not on {self.clock!r}")
+                self.clock.advance(action.amount)
+            elif action.what == "exhaust":
+                self.exhaust_after(0)
+                self.run()
+            elif action.what == "close":
+                self.close()
+            elif action.what == "leave_by_error":
+                self.close(_ScheduledError("the program failed"))
+            else:
+                raise ValueError(f"HookHarness.play: there is no action {action.what!r}")
+
+    def _run_failing(self, exc: Exception) -> None:
+        if not self.session.should_stop():
+            self.fail_next(exc)
+            self.run(catch=(_ScheduledError,))
 
     def close(self, exc: BaseException | None = None) -> None:
         """Leave the ``with`` block; does nothing if that has happened.

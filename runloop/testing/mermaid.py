@@ -24,6 +24,7 @@ class _Diagram:
     def __init__(self, events: Sequence[Event], hooks: Sequence[str]) -> None:
         self.hooks = {name: f"H{i}" for i, name in enumerate(hooks, 1)}
         self.inside = False  # whether the program is inside of a with block
+        self.life = 0
         self.out_of_data: Event | None = None  # what the program is about to leave it by
         self.lines = ["sequenceDiagram", "    participant L as your loop"]
         self.lines.append("    participant M as MonitoredSession")
@@ -54,6 +55,9 @@ class _Diagram:
         return fixed.get(name) or self.hooks.get(name, "M")
 
     def call(self, event: Event) -> None:
+        if event.life > self.life:
+            self.life = event.life
+            self.note(f"session number {event.life + 1}")
         fetches = "" if event.args is None else show(event.args.fetches)
         if event.who == "loop":
             if event.by == "session":
@@ -78,8 +82,6 @@ class _Diagram:
             self.line(self.place(event.by), "->>", "S", f"run({fetches})")
         elif event.what == "create":
             self.enter()
-            if event.life:
-                self.note(f"session number {event.life + 1}")
             at = "" if event.step is None else f" at step {event.step}"
             self.line("M", "->>", "S", f"create{at}")
         elif event.what == "lost":
