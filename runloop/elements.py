@@ -23,6 +23,9 @@ __all__ = [
     "parameters",
 ]
 
+# CO_COROUTINE and CO_ASYNC_GENERATOR of the module inspect, which is slow to import.
+_ASYNC_FLAGS = 0x80 | 0x200
+
 REQUIRED: Any = object()
 """The default of a parameter that has none."""
 
@@ -39,8 +42,14 @@ def parameters(fn: Callable[..., Any], what: str) -> tuple[Parameter, ...]:
     """Return the parameters of ``fn`` that are filled in by name; ``*args`` and ``**kwargs`` are not.
 
     Raises:
-        TypeError: If the signature can't be read, as with some functions written in C.
+        TypeError: If the signature can't be read, as with some functions written in C, or the
+            function is async.
     """
+    if getattr(getattr(fn, "__code__", None), "co_flags", 0) & _ASYNC_FLAGS:
+        raise TypeError(
+            f"{what}: {fn!r} is async, and a run waits for nobody; write a def that calls "
+            f"asyncio.run(...)"
+        )
     if type(fn) is FunctionType and not {"__wrapped__", "__signature__"} & vars(fn).keys():
         return _plain_parameters(fn)
     import inspect  # slow to import, and plain functions can do without

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _PLANS_PER_GENERATION = 128
-_CLOSED = -1
+_NO_VERSION = -1
 
 
 class SessionState(NamedTuple):
@@ -76,6 +76,7 @@ class Session:
         self._graph = graph
         self._store = Store()
         self._clock = clock.current()
+        self._closed = False
         self._version = graph.version
         self._plans: dict[Any, Plan] = {}
         self._old_plans: dict[Any, Plan] = {}
@@ -92,7 +93,7 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._version == _CLOSED
+        return self._closed
 
     def run(
         self,
@@ -178,6 +179,8 @@ class Session:
         self._store.grow(self._graph.variables)
         self._forget_plans()
         self._version = version
+        if self._closed:  # by another thread, in between
+            self._version = _NO_VERSION
 
     def _forget_plans(self) -> None:
         self._plans, self._old_plans = {}, {}
@@ -252,7 +255,8 @@ class Session:
 
     def close(self) -> None:
         """Let go of the values; a run after it is a ``RuntimeError``. Closing twice is fine."""
-        self._version = _CLOSED
+        self._closed = True
+        self._version = _NO_VERSION  # so that the next run, which compares it anyway, looks
         self._forget_plans()
         self._store = Store()
 

@@ -691,3 +691,21 @@ def test_the_default_graph_is_put_back_after_an_exception():
 
 def test_a_variable_is_a_variable():
     assert isinstance(Graph().variable("w", 0.0), Variable)
+
+
+def test_an_async_function_is_no_op():
+    graph = Graph()
+
+    async def later(x):
+        return x
+
+    async def many(x):
+        yield x
+
+    for fn in (later, many):
+        text = (
+            f"op {fn.__name__!r}: {fn!r} is async, and a run waits for nobody; write a def that "
+            f"calls asyncio.run(...)"
+        )
+        with fails(TypeError, text):
+            graph.op(fn)
