@@ -253,6 +253,7 @@ class GraphHandles:
     _ops: list[Op]
     _variables: list[Variable]
     _collections: dict[Any, list[Any]]
+    _finalized: bool
 
     def get_tensor_by_name(self, name: str) -> Tensor:
         """Return the handle of a value.
@@ -343,6 +344,10 @@ class GraphHandles:
                 for op in self.get_operations()
             ]
         )
+
+    def _unsafe_unfinalize(self) -> None:
+        """Undo ``finalize()``, by the name by which hooks do it that add to the graph late."""
+        self._finalized = False
 
     def variable_handle(self, name: str) -> VariableHandle:
         """Return the handle of a variable.

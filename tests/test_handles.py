@@ -174,3 +174,11 @@ def test_a_graph_describes_itself(graph):
     (loss,) = [node for node in description.node if node.name == "loss"]
     assert (loss.op, loss.input) == ("PyFunc", ("global_step", "x"))
     assert 'node {\n  name: "loss"\n  op: "PyFunc"\n  input: "global_step"\n' in str(description)
+
+
+def test_hooks_can_open_a_finalized_graph_by_tensorflows_private_name(graph):
+    session = Session(graph=graph)
+    graph.finalize()
+    graph._unsafe_unfinalize()
+    graph.op(lambda: 7, name="late")
+    assert session.run(graph.get_tensor_by_name("late:0")) == 7

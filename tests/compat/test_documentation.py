@@ -11,7 +11,8 @@ import pytest
 import runloop.compat.tf as tf
 from runloop.compat._tf.left_out import LEFT_OUT
 from runloop.compat._tf.table import NAMES
-from tests.conformance.differences import DIFFERENCES
+
+from . import page
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "from-tensorflow.md").read_text("utf-8")
@@ -74,10 +75,8 @@ def test_everything_that_is_left_out_or_there_is_on_the_page(space):
 
 
 def test_the_page_lists_the_differences_that_the_conformance_suite_knows():
-    text = PAGE.split("<!-- differences -->")[1].split("And where hook files")[0]
-    items = [" ".join(item.split()) for item in re.split(r"^- ", text, flags=re.MULTILINE)[1:]]
-    wanted = [f"**{d.name[0].upper()}{d.name[1:]}.** {d.reason}" for d in DIFFERENCES]
-    assert items == [" ".join(item.split()) for item in wanted]
+    found = page.LIST.search(PAGE)
+    assert found[2] == page.wanted()  # `python -m tests.compat.page` writes it
 
 
 def test_the_ported_script_learns_and_comes_back(tmp_path):

@@ -187,6 +187,48 @@ def test_the_global_step_by_all_its_functions(graph):
         assert tf.train.create_global_step().name == "global_step:0"
 
 
+def test_a_session_that_calls_hooks_and_nothing_else_is_for_tests(graph):
+    calls = []
+
+    class Hook(tf.train.SessionRunHook):
+        def begin(self):
+            calls.append("begin")
+
+        def before_run(self, run_context):
+            return tf.train.SessionRunArgs("loss:0")
+
+        def after_run(self, run_context, run_values):
+            calls.append(float(run_values.results))
+            if len(calls) == 2:
+                run_context.request_stop()
+
+    with tf.Session() as session:
+        hook = Hook()
+        hooked = tf.python.training.monitored_session._HookedSession(session, [hook])
+        assert hooked.graph is graph
+        for _ in range(2):
+            assert not hooked.should_stop()
+            hooked.run("train")
+        assert hooked.should_stop()
+        with pytest.raises(RuntimeError, match="Run called even after should_stop requested."):
+            hooked.run("train")
+        hooked.close()
+        assert session.closed
+    assert calls == [1.0, 0.5]
+    with pytest.raises(TypeError, match="is not a hook"):
+        tf.python.training.monitored_session._HookedSession(session, [3])
+
+
+def test_the_session_below_is_found_by_the_private_names_that_programs_use():
+    with tf.train.MonitoredSession() as session:
+        raw = session
+        while type(raw).__name__ != "Session":
+            raw = raw._sess
+        assert raw is session._tf_sess() is session.raw_session()
+        assert isinstance(raw, tf.Session)
+        assert not isinstance(session, tf.Session)
+
+
 # -- summaries -------------------------------------------------------------------------------------
 
 
@@ -208,6 +250,13 @@ def test_summaries_are_merged_as_bytes(graph):
     assert first.op.name == "a"
     assert tf.summary.merge_all("nothing") is None
     assert tf.summary.merge_all("mine").op.name == "Merge/MergeSummary_1"
+
+
+def test_a_leaf_of_attached_state_can_be_summarised(graph):
+    graph.attach("state", {"deep": {"lr": np.float64(0.25)}})
+    merged = tf.summary.merge([tf.summary.scalar("lr_tag", "state/deep/lr")])
+    with tf.Session() as session:
+        assert tf.Summary.FromString(session.run(merged)).value[0].simple_value == 0.25
 
 
 def test_a_tag_may_be_an_ops_name_and_a_second_one_is_numbered(graph):

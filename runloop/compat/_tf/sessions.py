@@ -8,17 +8,20 @@ from contextvars import ContextVar
 from typing import Any, Self
 
 from runloop import creators, monitored, scaffold, session, training
+from runloop.compat._tf import clock
 from runloop.compat._tf.checkpoints import Saver
 from runloop.compat._tf.errors import DeadlineExceededError
 from runloop.compat._tf.graphs import GraphKeys
 from runloop.compat._tf.hooks import CheckpointSaverHook, StepCounterHook, SummarySaverHook
 from runloop.compat._tf.metadata import RunMetadata
 from runloop.compat._tf.summaries import merge_all
+from runloop.dispatch import Dispatcher
 from runloop.graph import Graph
 from runloop.run import RunOptions
 
 __all__ = [
     "ChiefSessionCreator",
+    "HookedSession",
     "MonitoredSession",
     "MonitoredTrainingSession",
     "Scaffold",
@@ -39,7 +42,14 @@ def get_default_session() -> Any:
     return _default.get()
 
 
-class Session(session.Session):
+class _AnySession(type):
+    """Makes every session of runloop an instance: hooks are handed those of the core."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, session.Session)
+
+
+class Session(session.Session, metaclass=_AnySession):
     """:class:`runloop.Session` that is the default one, and its graph too, inside its ``with``.
 
     Follows ``tf.compat.v1.Session`` of TensorFlow 2.21.
@@ -149,8 +159,71 @@ class WorkerSessionCreator(creators.WorkerSessionCreator):
             raise DeadlineExceededError(None, None, str(exc)) from exc
 
 
+class HookedSession:
+    """A session that calls hooks on each run and nothing else: for tests of hooks.
+
+    ``begin``, ``after_create_session`` and ``end`` are the test's to call.
+
+    Args:
+        sess: The session below the hooks.
+        hooks: The hooks.
+
+    Raises:
+        TypeError: If one of ``hooks`` is not a hook.
+
+    Follows ``_HookedSession`` of TensorFlow 2.21's ``tensorflow.python.training.monitored_session``.
+    """
+
+    def __init__(self, sess: Any, hooks: Iterable[Any]) -> None:
+        self._sess = sess
+        self._hooks = Dispatcher(hooks, clock.current())
+        self._should_stop = False
+
+    @property
+    def graph(self) -> Any:
+        """The session's graph."""
+        return self._sess.graph
+
+    def should_stop(self) -> bool:
+        """Return whether a hook asked to stop."""
+        return self._should_stop
+
+    def run(
+        self,
+        fetches: Any,
+        feed_dict: Mapping[Any, Any] | None = None,
+        options: RunOptions | None = None,
+        run_metadata: Any = None,
+    ) -> Any:
+        """Run ``fetches`` together with what the hooks ask for.
+
+        Raises:
+            RuntimeError: If a hook asked to stop before.
+        """
+        if self._should_stop:
+            raise RuntimeError("Run called even after should_stop requested.")
+        metadata = RunMetadata() if run_metadata is None else run_metadata
+        result, stop = self._hooks.run(self._sess, fetches, feed_dict, options, metadata)
+        self._should_stop = stop
+        return result
+
+    def close(self) -> None:
+        """Close the session below; no hook is called."""
+        self._sess.close()
+
+
 class _WithMetadata:
-    """Gives hooks a ``run_metadata`` that can be written as TensorFlow's message."""
+    """Gives hooks a ``run_metadata`` that can be written as TensorFlow's message.
+
+    And the private names by which programs get at the session below.
+    """
+
+    @property
+    def _sess(self) -> Any:
+        return self._tf_sess()
+
+    def _tf_sess(self) -> Any:
+        return self.raw_session()  # type: ignore[attr-defined]
 
     def run(
         self,

@@ -10,6 +10,7 @@ from runloop.compat._tf.protos import Summary
 from runloop.elements import REQUIRED, Parameter
 from runloop.graph import Graph, get_default_graph
 from runloop.handles import Tensor
+from runloop.state import read_leaf
 
 __all__ = ["merge", "merge_all", "scalar"]
 
@@ -111,13 +112,18 @@ def _key(graph: Graph, fetch: Any) -> str:
 
 def _serialized(graph: Graph, tag: str, key: str) -> Tensor:
     """Add the op that gives a scalar's ``Summary`` as bytes."""
+    root, path = key, None
+    if key not in graph.elements:  # a leaf of attached state
+        root = next(name for name in graph.attached if key.startswith(f"{name}/"))
+        path = key.removeprefix(f"{root}/")
 
     def serialize(value: Any) -> bytes:
+        value = value if path is None else read_leaf(root, value, path)
         return Summary(value=[Summary.Value(tag=tag, simple_value=value)]).SerializeToString()
 
     # As in TensorFlow it is called like the tag, unless the graph has something of that name.
     name = tag if tag not in graph.elements else tag + _SUFFIX
-    return _add_op(graph, name, serialize, [key])
+    return _add_op(graph, name, serialize, [root])
 
 
 def _unused(name: str, used: Iterable[str]) -> str:

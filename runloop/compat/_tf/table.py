@@ -192,7 +192,11 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     },
     "python.training.coordinator": _COORDINATOR,
     "python.training.evaluation": _members(f"{_TF}.evaluation", "_StopAfterNEvalsHook=StopAfterNEvalsHook"),
-    "python.training.monitored_session": {**_HOOKS, **_SESSIONS},
+    "python.training.monitored_session": {
+        **_HOOKS,
+        **_SESSIONS,
+        **_members(f"{_TF}.sessions", "_HookedSession=HookedSession"),
+    },
     "python.training.saver": {**_SAVING, **_TIME},
     "python.training.session_run_hook": _PROTOCOL,
     "python.training.summary_io": {**_WRITER, **_members(f"{_TF}.records", "summary_iterator")},

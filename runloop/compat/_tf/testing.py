@@ -60,7 +60,7 @@ class TestCase(unittest.TestCase):
     def test_session(
         self,
         graph: Graph | None = None,
-        **ignored: Any,  # noqa: PT028  # it is no test
+        **ignored: Any,
     ) -> AbstractContextManager[Session]:
         """Do as :meth:`session`. No test: runners that collect it by its name skip it."""
         if self._testMethodName == "test_session":
