@@ -98,8 +98,7 @@ def storage_of(dtype: np.dtype[Any]) -> Storage:
     if dtype.kind in "fc" and dtype.char in "gG":
         prefix = ">" if dtype.byteorder == ">" else ""
         logical = f"{prefix}{'c' * (dtype.char == 'G')}longdouble/{_long_bits()}"
-        # Its padding differs from machine to machine, so the bytes are stored as they are.
-        return Storage("U8", logical, (dtype.itemsize,), False, dtype.itemsize, 1)
+        return Storage("U8", logical, (dtype.itemsize,), swap, dtype.itemsize, 1)
     if re.fullmatch(_ML_NAME, name) and dtype.type.__module__.startswith("ml_dtypes"):
         trailing = () if dtype.itemsize == 1 else (dtype.itemsize,)
         return Storage("U8", logical, trailing, False, dtype.itemsize, 1)

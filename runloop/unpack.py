@@ -22,7 +22,17 @@ import numpy as np
 from runloop.dtypes import named
 from runloop.state import KINDS, is_array, kind_of, state_of, to_numpy
 
-__all__ = ["ABSENT", "Matching", "Read", "TensorSource", "decode", "like", "references", "tag_of"]
+__all__ = [
+    "ABSENT",
+    "Matching",
+    "Read",
+    "TensorSource",
+    "decode",
+    "like",
+    "references",
+    "same_but_for_order",
+    "tag_of",
+]
 
 
 class _Absent:
@@ -137,6 +147,11 @@ def _as_torch(array: np.ndarray[Any, Any]) -> Any:
     return torch.from_numpy(array)
 
 
+def same_but_for_order(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Whether two dtypes are the same, or differ in their byte order only."""
+    return one == other or one.newbyteorder("=") == other.newbyteorder("=")
+
+
 def like(array: np.ndarray[Any, Any], current: Any) -> Any:
     """Return ``array`` as an array of the library that ``current`` is of."""
     if isinstance(current, np.ndarray) or np.isscalar(current):
@@ -205,7 +220,7 @@ class Matching:
         shape, dtype = spec
         here = tuple(current.shape)
         have = to_numpy(current).dtype
-        if validate and (shape != here or dtype.newbyteorder("=") != have.newbyteorder("=")):
+        if validate and (shape != here or not same_but_for_order(dtype, have)):
             self.mismatched[name] = f"expected {have} {here}, found {dtype} {shape}"
             return
         self.reads.append(Read(source_name, name, current, put))

@@ -57,6 +57,7 @@ class CheckpointReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._fd = -1
+        self._dtypes: dict[tuple[str, str | None], tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self.path = os.fspath(path)
         self._open()
         try:
@@ -121,7 +122,7 @@ class CheckpointReader:
 
     def get_variable_to_shape_map(self) -> dict[str, list[int]]:
         """Return ``{name: shape}``."""
-        return {name: list(self._shape_of(stored)) for name, stored in self._tensors.items()}
+        return {name: list(self._shape_of(name, stored)) for name, stored in self._tensors.items()}
 
     def get_variable_to_dtype_map(self) -> dict[str, np.dtype[Any]]:
         """Return ``{name: NumPy dtype}``.
@@ -129,12 +130,12 @@ class CheckpointReader:
         Raises:
             CheckpointFormatError: If a dtype is not known here, e.g. for want of ``ml_dtypes``.
         """
-        return {name: self._dtype_of(name) for name in self._tensors}
+        return {name: self._dtype_of(name, stored)[0] for name, stored in self._tensors.items()}
 
     def debug_string(self) -> str:
         """Return a line a tensor: name, dtype, shape."""
         return "".join(
-            f"{name} ({stored.logical or stored.code}) {list(self._shape_of(stored))}\n"
+            f"{name} ({stored.logical or stored.code}) {list(self._shape_of(name, stored))}\n"
             for name, stored in sorted(self._tensors.items())
         )
 
@@ -144,35 +145,45 @@ class CheckpointReader:
         Raises:
             CheckpointFormatError: If its dtype is not known here.
         """
-        if name not in self._tensors:
+        stored = self._tensors.get(name)
+        if stored is None:
             return None
-        dtype = self._dtype_of(name)
-        return self._shape_of(self._tensors[name]), dtype
+        dtype, trailing = self._dtype_of(name, stored)
+        return (stored.shape[: -len(trailing)] if trailing else stored.shape), dtype
 
-    def _dtype_of(self, name: str) -> np.dtype[Any]:
-        stored = self._tensors[name]
-        try:
-            dtype = dtype_of_code(stored.code) if stored.logical is None else named(stored.logical)
-        except ValueError as exc:
-            raise CheckpointFormatError(f"{self.path}: tensor {name!r}: {exc}") from exc
-        if stored.logical is not None:
-            storage = storage_of(dtype)
-            tail = stored.shape[len(stored.shape) - len(storage.trailing) :]
-            if storage.code != stored.code or tail != storage.trailing:
-                raise CheckpointFormatError(
-                    f"{self.path}: tensor {name!r}: {stored.logical} can't lie in "
-                    f"{stored.code} {stored.shape}"
-                )
-        return dtype
+    def _dtype_of(self, name: str, stored: Stored) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """Return the dtype, and what the shape in the file has at its end beyond the tensor's."""
+        key = (stored.code, stored.logical)
+        known = self._dtypes.get(key)
+        if known is None:
+            try:
+                known = self._look_up(*key)
+            except ValueError as exc:
+                raise CheckpointFormatError(f"{self.path}: tensor {name!r}: {exc}") from exc
+            self._dtypes[key] = known
+        trailing = known[1]
+        if trailing and stored.shape[-len(trailing) :] != trailing:
+            raise CheckpointFormatError(
+                f"{self.path}: tensor {name!r}: {stored.logical} can't lie in {stored.code} "
+                f"{stored.shape}"
+            )
+        return known
 
-    def _shape_of(self, stored: Stored) -> tuple[int, ...]:
-        if stored.logical is None:
-            return stored.shape
+    def _look_up(self, code: str, logical: str | None) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        if logical is None:
+            return dtype_of_code(code), ()
+        dtype = named(logical)
+        storage = storage_of(dtype)
+        if storage.code != code:
+            raise ValueError(f"{logical} can't lie in {code}")
+        return dtype, storage.trailing
+
+    def _shape_of(self, name: str, stored: Stored) -> tuple[int, ...]:
         try:
-            trailing = len(storage_of(named(stored.logical)).trailing)
-        except ValueError:  # ml_dtypes is missing; all but some of its types lie as they are
+            _, trailing = self._dtype_of(name, stored)
+        except CheckpointFormatError:  # ml_dtypes is missing; most of its types lie as they are
             return stored.shape
-        return stored.shape[: len(stored.shape) - trailing]
+        return stored.shape[: -len(trailing)] if trailing else stored.shape
 
     # -- tensors --------------------------------------------------------------------------------
 
@@ -216,10 +227,6 @@ class CheckpointReader:
         stored = self._tensors[name]
         offset = self.data_start + stored.start
         crc = 0
-        bytewise = stored.logical is not None and storage_of(named(stored.logical))
-        storage = storage_of(array.dtype)
-        if bytewise and bytewise.code == "U8" and not bytewise.swap:
-            storage = bytewise  # bytes that were stored as they are come back as they are
 
         def next_bytes(piece: np.ndarray[Any, Any]) -> None:
             nonlocal offset, crc
@@ -228,7 +235,7 @@ class CheckpointReader:
             if check and stored.crc is not None:
                 crc = zlib.crc32(piece.data, crc)
 
-        fill(array, storage, next_bytes)
+        fill(array, storage_of(array.dtype), next_bytes)
         if check and stored.crc is not None and crc != stored.crc:
             raise self._damaged(name, crc)
 

@@ -17,7 +17,7 @@ from runloop.checkpoint.reader import CheckpointReader
 from runloop.errors import CheckpointFormatError, CheckpointMismatchError
 from runloop.session import Session
 from runloop.state import to_numpy
-from runloop.unpack import ABSENT, Matching, Read, decode, like, references
+from runloop.unpack import ABSENT, Matching, Read, decode, like, references, same_but_for_order
 
 __all__ = ["Choice", "RestoreReport", "restore"]
 
@@ -102,6 +102,8 @@ class Choice:
 
     def wanted(self, name: str) -> bool:
         """Whether the thing with this name here is to be restored."""
+        if self._include is None and not self._exclude:
+            return True
         from fnmatch import fnmatchcase  # only where patterns are given
 
         if any(fnmatchcase(name, pattern) for pattern in self._exclude):
@@ -242,7 +244,7 @@ def _put(
     for read in fresh:
         array = reader.read(read.source_name)
         have = to_numpy(read.current).dtype
-        if array.dtype != have and array.dtype.newbyteorder("=") == have.newbyteorder("="):
+        if array.dtype != have and same_but_for_order(array.dtype, have):
             array = array.astype(have)
         assert read.put is not None  # noqa: S101 - _split left the others in place
         new.append((read.put, like(array, read.current)))
@@ -279,7 +281,7 @@ def _split(
         spec = reader.spec(read.source_name)
         if array is None or spec is None or spec[0] != array.shape:
             continue
-        if spec[1].newbyteorder("=") != array.dtype.newbyteorder("="):
+        if not same_but_for_order(spec[1], array.dtype):
             continue
         arrays[index] = array
         low, high = _bounds(array)
@@ -316,7 +318,7 @@ def _memory_of(value: Any) -> np.ndarray[Any, Any] | None:
             if size > 1:
                 if stride <= reach:
                     return None
-                reach = stride * (size - 1)
+                reach += stride * (size - 1)
     array: np.ndarray[Any, Any] = value
     return array
 

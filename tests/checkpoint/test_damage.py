@@ -56,6 +56,20 @@ def test_every_flipped_bit_is_found(path):
     assert missed == []
 
 
+def test_a_file_of_ours_does_not_pass_for_one_of_another_program(path):
+    with open(path, "rb") as file:
+        whole = file.read()
+    for changed in (
+        whole.replace(b"runloop.crc32", b"runloop-crc32", 1),
+        whole.replace(b"runloop", b"runlooq"),
+        whole.replace(b"runloop", b"runlooq").replace(b"crc32", b"crc33").replace(b"rena", b"Rena"),
+    ):
+        assert len(changed) == len(whole)
+        rewrite(path, changed)
+        with pytest.raises(CheckpointCorruptError, match=r"the header is damaged"):
+            read_all(path)
+
+
 def test_every_truncation_is_found(path):
     with open(path, "rb") as file:
         whole = file.read()

@@ -319,10 +319,12 @@ def test_restore_writes_into_the_arrays_that_are_there(tmp_path):
         "f": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         "be": np.arange(3, dtype=">i4"),
         "le": np.arange(3, dtype="<i4"),
+        "long": np.arange(3, dtype=">g"),
         "z": np.array(2.5),
     }
     path = Saver().save(program(saved), tmp_path / "m")
-    here = {**saved, "be": saved["le"], "le": saved["be"]}  # byte order is no difference
+    # Byte order is no difference.
+    here = {**saved, "be": saved["le"], "le": saved["be"], "long": saved["long"].astype("g")}
     session = program({name: np.zeros_like(array) for name, array in here.items()})
     before = session.state().variables
     Saver().restore(session, path)
