@@ -1,10 +1,12 @@
 """The ways in: install(), ``python -m runloop.compat.tf``, pytest's option."""
 
-import importlib.metadata
+import os
 import subprocess
 import sys
 import textwrap
+import tomllib
 import types
+from pathlib import Path
 
 import pytest
 
@@ -28,9 +30,15 @@ def make():
 """
 
 
+PLUGIN = ("-p", "runloop.compat.pytest_plugin")  # the entry points may not be installed
+
+
 def run(*arguments, folder):
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    lean = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=lean, capture_output=True, text=True, check=False
+    )
 
 
 def write(folder, name, text):
@@ -118,25 +126,23 @@ def test_a_module_runs_too_and_pytest_is_one(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 
-    option = ["-m", "pytest", "-q", "--runloop-tf", *plugin(), test]
+    option = ["-m", "pytest", "-q", "--runloop-tf", *PLUGIN, test]
     done = run(*option, folder=tmp_path)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
-def plugin():
-    """The plugin, where the package's entry points are not installed."""
-    points = importlib.metadata.entry_points(group="pytest11")
-    if any(point.value == "runloop.compat.pytest_plugin" for point in points):
-        return []
-    return ["-p", "runloop.compat.pytest_plugin"]
+def test_the_option_comes_with_the_package():
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    assert "runloop.compat.pytest_plugin" in project["entry-points"]["pytest11"].values()
 
 
 def test_the_option_is_in_force_before_the_first_conftest(tmp_path):
     write(tmp_path, "conftest.py", "import tensorflow as tf\nSEEN = tf.train.SessionRunHook\n")
     write(tmp_path, "test_a.py", "def test_a():\n    import tensorflow\n")
-    done = run("-m", "pytest", "-q", "--runloop-tf", *plugin(), folder=tmp_path)
+    done = run("-m", "pytest", "-q", "--runloop-tf", *PLUGIN, folder=tmp_path)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
-    done = run("-m", "pytest", "-q", *plugin(), folder=tmp_path)
+    done = run("-m", "pytest", "-q", *PLUGIN, folder=tmp_path)
     assert "No module named 'tensorflow'" in done.stdout + done.stderr
 
 
