@@ -540,6 +540,45 @@ def test_a_stop_after_n_evaluations(caplog):
     ]  # fmt: skip
 
 
+def test_lines_show_values_as_tensorflow_does(caplog):
+    with caplog.at_level(logging.INFO):
+        hook = tf.train.LoggingTensorHook({"s": "global_step", "l": "loss"}, every_n_iter=2)
+        train([hook], steps=3)
+    lines = [message for message in caplog.messages if message.startswith("l = ")]
+    assert lines[0] == "l = 1.0, s = 0"
+    assert lines[1].startswith("l = 0.33333334, s = 2 (")
+
+
+def test_a_summary_op_can_be_found_when_it_is_first_needed(tmp_path):
+    class Lazy(tf.train.SummarySaverHook):
+        def __init__(self, folder):
+            super().__init__(save_steps=1, output_dir=folder, scaffold=1)  # any will do
+
+        def _get_summary_op(self):
+            found = tf.train.Scaffold.get_or_default(
+                "summary_op", tf.GraphKeys.SUMMARY_OP, tf.summary.merge_all
+            )
+            return found if isinstance(found, list) else [found]
+
+    graph = standard()
+    with graph.as_default():
+        tf.summary.scalar("q", "loss")
+    train([Lazy(str(tmp_path))], steps=2, graph=graph)
+    assert events(tmp_path)[1:] == [("q", 1.0, 1), ("q", 0.5, 2)]
+
+
+def test_a_stop_asked_of_a_context_that_is_over_does_nothing():
+    class Late(tf.train.SessionRunHook):
+        context = None
+
+        def before_run(self, run_context):
+            if self.context is not None:
+                self.context.request_stop()
+            self.context = run_context
+
+    assert len(train([Late()], steps=4)) == 4
+
+
 # -- the metadata of runs --------------------------------------------------------------------------
 
 

@@ -285,3 +285,20 @@ def test_text_is_taken_as_bytes_and_numbers_of_numpy_as_numbers():
     shape.tensor_shape.unknown_rank = True
     assert shape.tensor_shape.unknown_rank is True
     assert "unknown_rank: true" in str(shape)
+
+
+def test_lists_of_integers_are_packed_and_read_in_both_forms():
+    real = tensor_pb2.TensorProto(dtype=3, int_val=[-1, 300], bool_val=[True], int64_val=[-(2**63)])
+    ours = TensorProto(dtype=3, int_val=[-1, 300], bool_val=[True], int64_val=[-(2**63)])
+    assert ours.SerializeToString() == real.SerializeToString(deterministic=True)
+    back = TensorProto.FromString(ours.SerializeToString())
+    assert (back.int_val, back.bool_val, back.int64_val) == ([-1, 300], [True], [-(2**63)])
+    assert TensorProto.FromString(b"\x38\x05\x38\x06").int_val == [5, 6]  # one by one
+    doubles = protos.HistogramProto(bucket=[0.5, 1.5])
+    assert protos.HistogramProto.FromString(doubles.SerializeToString()).bucket == [0.5, 1.5]
+
+
+def test_what_is_none_is_not_set():
+    value = Summary.Value(tag="a", simple_value=None, metadata=None)
+    assert value.WhichOneof("value") is None
+    assert not value.HasField("metadata")
