@@ -10,6 +10,7 @@ from typing import Any
 from runloop.checkpoint.files import Files, write_all
 from runloop.checkpoint.folder import data_file, unlisted
 from runloop.checkpoint.lock import FolderLock
+from runloop.checkpoint.parse import Document
 from runloop.checkpoint.reader import SUFFIX, CheckpointReader
 from runloop.checkpoint.retention import Record, Rules, keep, last_preserved
 from runloop.checkpoint.state_file import STATE_FILE, CheckpointState, format_state, read_state
@@ -42,6 +43,7 @@ class Keeper:
         self._lock = FolderLock(folder)
         self._known = False
         self._started: float | None = None
+        self._newest_serial = 0
 
     def open(self, prefix: str) -> None:
         """Become the one who saves here: take the lock, sweep, and see what there is.
@@ -78,20 +80,19 @@ class Keeper:
             serial = 0
             for name in names:
                 path = data_file(os.path.join(self.folder, name))
-                if path is None:
-                    continue
-                name = os.path.relpath(path, self.folder)  # noqa: PLW2901 - now with its suffix
-                record = self._record(name, serial + 1, times.get(name, 0.0))
-                serial = max(serial, record.serial)
-                found[name] = record
+                if path is not None:
+                    name = os.path.relpath(path, self.folder)  # noqa: PLW2901 - with its suffix
+                    found[name] = self._record(name, serial + 1, times.get(name, 0.0))
+                    serial = max(serial, found[name].serial)
         ours = re.compile(rf"{re.escape(os.path.basename(prefix))}(-\d+)?{re.escape(SUFFIX)}")
         below = os.path.dirname(prefix)
-        for name, reader in unlisted(os.path.join(self.folder, below), set()):
+        listed = {os.path.basename(name) for name in found if os.path.dirname(name) == below}
+        for name, reader in unlisted(os.path.join(self.folder, below), listed):
             if isinstance(reader, CheckpointReader):
-                reader.close()
-                name = os.path.join(below, name)  # noqa: PLW2901
-                if ours.fullmatch(os.path.basename(name)) and name not in found:
-                    found[name] = self._record(name, 0, 0.0)
+                with reader:
+                    if ours.fullmatch(name) and reader.document is not None:
+                        path = os.path.join(below, name)
+                        found[path] = self._known_record(path, reader.document)
         self.records = sorted(found.values(), key=lambda record: (record.serial, record.name))
 
     def _record(self, name: str, serial: int, time: float) -> Record:
@@ -102,10 +103,12 @@ class Keeper:
             document = None
         if document is None:
             return Record(name, serial, None, time)
-        if self._started is None or document.serial >= max(
-            (r.serial for r in self.records), default=0
-        ):
-            self._started = document.started
+        return self._known_record(name, document)
+
+    def _known_record(self, name: str, document: Document) -> Record:
+        if document.serial >= self._newest_serial:
+            # The hours are counted from where the training began that the newest belongs to.
+            self._newest_serial, self._started = document.serial, document.started
         return Record(name, document.serial, document.step, document.time, document.metrics)
 
     def next_record(

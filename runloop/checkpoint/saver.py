@@ -13,12 +13,12 @@ from runloop import clock
 from runloop.checkpoint import files
 from runloop.checkpoint.background import Buffer, Worker
 from runloop.checkpoint.keeper import Keeper
-from runloop.checkpoint.layout import plan_entries
 from runloop.checkpoint.rawbytes import CHUNK_BYTES
 from runloop.checkpoint.reader import SUFFIX, CheckpointReader
 from runloop.checkpoint.restore import HOOKS, Choice, RestoreReport, restore
 from runloop.checkpoint.retention import KeepBest, Rules
 from runloop.checkpoint.state_file import STATE_FILE
+from runloop.dtypes import storage_of
 from runloop.naming import nearest
 from runloop.session import Session
 from runloop.state import pack, to_numpy
@@ -208,7 +208,10 @@ class Saver:
         owners: dict[str, str] = {}
         for name, saved_name in self._chosen(session).items():
             try:
-                arrays[saved_name] = to_numpy(state.variables[name])
+                array = arrays[saved_name] = to_numpy(state.variables[name])
+                # Before anything is written it is known that every dtype can be stored; pack()
+                # sees to those of the attached state.
+                storage_of(array.dtype)
             except TypeError as exc:
                 raise TypeError(f"variable {name!r} can't be saved: {exc}") from exc
             owners[saved_name] = f"variable {name!r}"
@@ -226,7 +229,6 @@ class Saver:
                 owners[tensor_name] = f"{group} {name!r}"
                 arrays[tensor_name] = array
             document[group][name] = node
-        plan_entries(arrays)  # every dtype is known to be storable before anything is written
         return arrays, document
 
     def _chosen(self, session: Session) -> dict[str, str]:

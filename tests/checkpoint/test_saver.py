@@ -134,7 +134,7 @@ def test_two_tensors_of_one_name_are_an_error_before_anything_is_written(tmp_pat
 def test_a_variable_that_cant_be_stored_is_named(tmp_path):
     graph = Graph()
     graph.variable("v", np.array(["a"], object))
-    with pytest.raises(TypeError, match=r"v can't be saved: dtype object"):
+    with pytest.raises(TypeError, match=r"variable 'v' can't be saved: dtype object"):
         Saver().save(Session(graph=graph), tmp_path / "x" / "m")
     assert not (tmp_path / "x").exists()
 
