@@ -337,9 +337,7 @@ class FakeSession:
             if callable(leaf):
                 return leaf()
             names = [name for name in self._values if isinstance(name, str)]
-            raise KeyError(
-                f"FakeSession has no value for {show(leaf)!r}.{nearest(str(key), names)}"
-            )
+            raise KeyError(f"FakeSession has no value for {show(leaf)}.{nearest(str(key), names)}")
         value = self._values[key]
         if isinstance(value, list):
             count = self._asked.get(key, 0)

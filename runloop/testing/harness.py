@@ -98,8 +98,8 @@ class HookHarness:
         checkpoint_dir: str | os.PathLike[str] | None = None,
         train: str = "train",
     ) -> None:
-        self._given = hook
-        self.hooks: tuple[Any, ...] = () if _makes_hooks(hook) else _as_hooks(hook)
+        self._make = hook if _makes_hooks(hook) else lambda: hook
+        self.hooks: tuple[Any, ...] = () if self._make is hook else _as_hooks(hook)
         self.clock: Clock = clock if clock is not None else _fake_clock()
         self.graph = Graph() if graph is None else graph
         self.recorder = LifecycleRecorder()
@@ -355,8 +355,7 @@ class HookHarness:
     def _open(self) -> MonitoredSession:
         if self._session is not None:
             return self._session
-        if not self.hooks:
-            self.hooks = _as_hooks(self._given())
+        self.hooks = _as_hooks(self._make())
         for hook in self.hooks:
             _give_clock(hook, self.clock)
         every = list(self.hooks)
