@@ -270,8 +270,8 @@ DIFFERENCES = (
     ),
     Difference(
         name="a save that failed is made up for",
-        reason="A step counts as saved when its save is over, listeners included; in TensorFlow "
-        "it counts from before, so that a last step whose save failed is never saved.",
+        reason="A step counts as saved when its checkpoint is on disk; in TensorFlow it counts from "
+        "before, so that a last step whose save failed is never saved.",
         adds=r"L\.(before_save|after_save) .*|disk .*|listed: .*",
         drops=r"listed: .*",
         scenarios=("checkpoints/the_data_end_in_a_listener",),
