@@ -52,9 +52,10 @@ class _OperationError(RunloopError):
     Args:
         args: Either the message alone, or three values of which the last is the message. The
             first two are kept as ``node_def`` and ``op`` and mean nothing to runloop.
+        named: The same by name.
 
     Raises:
-        TypeError: If neither one nor three arguments are given.
+        TypeError: If neither one nor three arguments are given, or no message.
 
     Attributes:
         error_code: TensorFlow's number of this kind of error.
@@ -64,7 +65,16 @@ class _OperationError(RunloopError):
 
     error_code: ClassVar[int] = 2
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any, **named: Any) -> None:
+        if named:
+            names = ("node_def", "op", "message")
+            given = {**named, **dict(zip(names, args, strict=False))}
+            if len(given) != len(named) + len(args) or not {"message"} <= {*given} <= {*names}:
+                raise TypeError(
+                    f"{type(self).__name__} takes (message) or (node_def, op, message), "
+                    f"got {len(args)} arguments and the named {', '.join(named)}"
+                )
+            args = tuple(map(given.get, names))
         if len(args) == 1:
             args = (None, None, args[0])
         if len(args) != 3:

@@ -343,18 +343,18 @@ class Graph(GraphHandles):
 
     # -- collections ----------------------------------------------------------------------------
 
-    def add_to_collection(self, key: Any, value: Any) -> None:
-        """Append ``value`` to the list kept under ``key``. As in TensorFlow, the graph is to be open.
+    def add_to_collection(self, name: Any, value: Any) -> None:
+        """Append ``value`` to the list kept under ``name``. As in TensorFlow, the graph is to be open.
 
         Raises:
             RuntimeError: If the graph is finalized.
         """
         self._check_open()
-        self._collections.setdefault(key, []).append(value)
+        self._collections.setdefault(name, []).append(value)
 
-    def get_collection_ref(self, key: Any) -> list[Any]:
-        """Return the very list kept under ``key``, made if there is none."""
-        return self._collections.setdefault(key, [])
+    def get_collection_ref(self, name: Any) -> list[Any]:
+        """Return the very list kept under ``name``, made if there is none."""
+        return self._collections.setdefault(name, [])
 
     # -- finalizing -----------------------------------------------------------------------------
 

@@ -77,6 +77,10 @@ class Operation(_Handle):
         """Its one tensor."""
         return [self.graph.get_tensor_by_name(f"{self._key}:0")]
 
+    def values(self) -> tuple[Tensor, ...]:
+        """Return :attr:`outputs` as a tuple."""
+        return tuple(self.outputs)
+
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """The tensors that it reads, as far as they are in the graph."""
@@ -126,6 +130,11 @@ class _Valued(_Handle):
         """The shape; known for variables and after :meth:`set_shape`."""
         self._learn()
         return self._shape or TensorShape(None)
+
+    @property
+    def ndim(self) -> int | None:
+        """The number of dimensions, ``None`` where it is not known."""
+        return self.shape.ndims
 
     def get_shape(self) -> TensorShape:
         """Return :attr:`shape`."""
@@ -371,32 +380,35 @@ class GraphHandles:
 
     def _handle(self, kind: type[_H], key: str) -> _H:
         cache: dict[Any, Any] = self.__dict__.setdefault("_handles", {})
-        if (kind, key) not in cache:
-            cache[kind, key] = kind(self, key)
-        found: _H = cache[kind, key]
-        return found
+        found: _H | None = cache.get((kind, key))
+        # Threads that ask at one moment get the same object.
+        return cache.setdefault((kind, key), kind(self, key)) if found is None else found
 
     # -- collections ----------------------------------------------------------------------------
 
-    def get_collection(self, key: Any, scope: str | None = None) -> list[Any]:
-        """Return a copy of the list kept under ``key``; empty if there is none.
+    def get_collection(self, name: Any, scope: str | None = None) -> list[Any]:
+        """Return a copy of the list kept under ``name``; empty if there is none.
 
         ``"variables"``, ``"trainable_variables"`` and ``"global_step"`` begin with handles of the
         graph's own variables.
 
         Args:
-            key: The collection's name.
+            name: The collection's name.
             scope: A regular expression that the beginning of a member's name must match; members
                 without a name are left out then.
         """
-        own = [] if key not in {_VARIABLES, _TRAINABLE, _GLOBAL_STEP} else self._own(key)
+        own = self._own(name) if name in (_VARIABLES, _TRAINABLE, _GLOBAL_STEP) else []
         kept = set(map(id, own))
-        added = [item for item in self._collections.get(key, ()) if id(item) not in kept]
+        added = [item for item in self._collections.get(name, ()) if id(item) not in kept]
         found = [*own, *added]
         if scope is None:
             return found
         matches = re.compile(scope).match
         return [item for item in found if hasattr(item, "name") and matches(item.name)]
+
+    def clear_collection(self, name: Any) -> None:
+        """Empty the list kept under ``name``."""
+        self._collections.pop(name, None)
 
     def get_all_collection_keys(self) -> list[Any]:
         """Return the keys of all collections that are not empty."""

@@ -95,13 +95,16 @@ class Scaffold:
         return self
 
     @staticmethod
-    def get_or_default(arg_name: str, collection_key: str, make: Callable[[], Any]) -> Any:
+    def get_or_default(
+        arg_name: str, collection_key: str, default_constructor: Callable[[], Any]
+    ) -> Any:
         """Return the only member of a collection of the default graph, making it if need be.
 
         Args:
             arg_name: The scaffold's argument that it stands for.
             collection_key: The collection.
-            make: Makes the member where there is none; its result is kept unless ``None``.
+            default_constructor: Makes the member where there is none; its result is kept unless
+                ``None``.
 
         Raises:
             RuntimeError: If the collection has several members.
@@ -114,7 +117,7 @@ class Scaffold:
                     f"More than one item in the collection {collection_key!r}, got {found!r}. Say "
                     f"which one to use: Scaffold({arg_name}=...)"
                 )
-            made = found[0] if found else make()
+            made = found[0] if found else default_constructor()
             if made is not None and not found:
                 found.append(made)
         return made

@@ -73,6 +73,24 @@ def test_an_operation_error_takes_one_or_three_arguments(kind, args):
         kind(*args)
 
 
+@pytest.mark.parametrize("kind", OPERATION_ERRORS)
+def test_an_operation_error_takes_its_arguments_by_name_too(kind):
+    for error in (
+        kind(message="gone"),
+        kind(None, message="gone", op=None),
+        kind(node_def=None, op=None, message="gone"),
+    ):
+        assert (error.node_def, error.op, str(error)) == (None, None, "gone")
+    assert kind(1, 2, message="gone").op == 2
+    for args, named in (((1, 2), {"op": 3}), ((), {"op": 3}), ((), {"message": 1, "text": 2})):
+        with fails(
+            TypeError,
+            f"{kind.__name__} takes (message) or (node_def, op, message), "
+            f"got {len(args)} arguments and the named {', '.join(named)}",
+        ):
+            kind(*args, **named)
+
+
 def test_an_operation_error_survives_copying_and_subclassing():
     import copy
 

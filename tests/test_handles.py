@@ -29,6 +29,7 @@ def test_a_tensor_has_a_name_with_0_and_its_operation_one_without(graph):
         "loss:0", "loss", graph, 0, "",
     )  # fmt: skip
     assert loss.op.outputs == [loss]
+    assert loss.op.values() == (loss,)
     assert [tensor.name for tensor in loss.op.inputs] == ["global_step:0", "x:0"]
     assert graph.get_operation_by_name("layer/w").inputs == ()
     assert [graph.get_operation_by_name(n).type for n in ("layer/w", "x", "params", "loss")] == [
@@ -70,7 +71,9 @@ def test_the_shape_of_an_op_is_what_is_said(graph):
     loss = graph.get_tensor_by_name("loss:0")
     assert loss.shape.ndims is None
     assert loss.dtype.name == "unknown"
+    assert loss.ndim is None
     loss.set_shape([])
+    assert loss.ndim == 0
     assert len(loss.shape) == 0
 
 
@@ -115,8 +118,11 @@ def test_collections_begin_with_handles_of_the_graphs_own_variables(graph):
     assert names("losses", "lo") == ["loss:0"]
     assert graph.get_collection("none") == []
     graph.get_collection("losses").clear()
-    assert len(graph.get_collection("losses")) == 2  # it was a copy
+    assert len(graph.get_collection(name="losses")) == 2  # it was a copy
     assert set(graph.get_all_collection_keys()) == {"variables", "losses"}
+    graph.clear_collection("losses")
+    graph.clear_collection("none")
+    assert graph.get_collection("losses") == graph.get_collection_ref("losses") == []
 
 
 def test_anything_that_means_a_part_gives_its_handle(graph):

@@ -198,7 +198,11 @@ def test_gfile_knows_folders_by_both_generations_of_names(tmp_path):
     assert tf.gfile.GFile(f"{deep}/4").read() == "2"
     assert tf.gfile.Stat(f"{deep}/4").length == 1
     assert [names for _, _, names in tf.gfile.Walk(str(tmp_path))][-1]
-    tf.gfile.Remove(f"{deep}/4")
+    tf.gfile.Remove(filename=f"{deep}/4")
+    tf.gfile.Copy(oldpath=f"{deep}/1", newpath=f"{deep}/5")
+    (visited,) = tf.gfile.Walk(deep, in_order=False)
+    assert sorted(visited[2]) == ["1", "2", "5"]
+    assert tf.gfile.Exists(filename=f"{deep}/5")
     tf.gfile.MkDir(f"{deep}/new")
     tf.gfile.DeleteRecursively(str(tmp_path / "a"))
     assert not tf.gfile.Exists(deep)

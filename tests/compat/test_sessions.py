@@ -292,8 +292,14 @@ def test_paths_are_prefixes_as_tensorflows_checkpoints_are(tmp_path, graph):
         assert state.all_model_checkpoint_paths == saver.last_checkpoints
         saver.recover_last_checkpoints([path])
         saver.set_last_checkpoints([path])
+        saver.set_last_checkpoints_with_time([(path, 1.0)])
+        saver.build()
         session.run("train")
-        saver.restore(session, path)
+        saver.restore(sess=session, save_path=path)
+        with pytest.raises(ValueError, match="save_path is None; is there a checkpoint at all?"):
+            saver.restore(session, tf.train.latest_checkpoint(str(tmp_path / "none")))
+        with pytest.raises(ValueError, match="Saver.restore: .*none"):
+            saver.restore(session, f"{folder}/none")
         assert session.run("global_step") == 3
     assert tf.train.checkpoint_exists(path)
     assert len(tf.train.get_checkpoint_mtimes([path, f"{folder}/none"])) == 1
@@ -370,6 +376,16 @@ class Case(tf.test.TestCase):
         self.assertNotAllEqual([1], [2])
         self.assertAllGreater([2, 3], 1)
         self.assertAllLess([2, 3], 4)
+        self.assertAllGreaterEqual([2, 3], 2)
+        self.assertAllLessEqual([2, 3], 3)
+        self.assertAllInRange([2, 3], 2, 3)
+        self.assertShapeEqual(np.zeros((2, 3)), standard().variable_handle("layer/w"))
+        self.assertBetween(1, 0, 1)
+        self.assertContainsSubset([1], [1, 2])
+        self.assertSameElements([1, 1, 2], [2, 1])
+        self.assertEndsWith("abc", "bc")
+        with self.assertRaisesWithLiteralMatch(ValueError, "x"):
+            raise ValueError("x")
         self.assertNear(1.0, 1.1, 0.2)
         self.assertEmpty([])
         self.assertNotEmpty([1])

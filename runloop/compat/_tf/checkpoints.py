@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from runloop import checkpoint
 from runloop.compat._tf import clock
+from runloop.errors import CheckpointNotFoundError
 from runloop.handles import VariableHandle
 
 __all__ = [
@@ -153,6 +154,27 @@ class Saver(checkpoint.Saver):
         self._kept = super().last_checkpoints
         return None if path is None else _prefix(path)
 
+    def restore(  # type: ignore[override]  # TensorFlow's names
+        self, sess: Any, save_path: str | os.PathLike[str] | None, **options: Any
+    ) -> checkpoint.RestoreReport:
+        """Restore; see :meth:`runloop.Saver.restore`.
+
+        Args:
+            sess: A session, or a monitored session.
+            save_path: What :meth:`save` or :func:`latest_checkpoint` returned.
+            **options: Those of :meth:`runloop.Saver.restore`.
+
+        Raises:
+            ValueError: If there is no such checkpoint, or ``save_path`` is ``None``.
+            CheckpointError: If it is damaged or of another program.
+        """
+        if save_path is None:
+            raise ValueError("Saver.restore: save_path is None; is there a checkpoint at all?")
+        try:
+            return super().restore(sess, save_path, **options)
+        except CheckpointNotFoundError as exc:
+            raise ValueError(f"Saver.restore: {exc}") from exc
+
     @property
     def last_checkpoints(self) -> list[str]:
         """What was kept after the last save, the oldest first, without ``.safetensors``."""
@@ -160,6 +182,14 @@ class Saver(checkpoint.Saver):
 
     def set_last_checkpoints(self, last_checkpoints: Sequence[str]) -> None:
         """Do nothing: which checkpoints there are is read from the folder at the first save."""
+
+    def set_last_checkpoints_with_time(
+        self, last_checkpoints_with_time: Sequence[tuple[str, float]]
+    ) -> None:
+        """Do nothing: as :meth:`set_last_checkpoints`."""
+
+    def build(self) -> None:
+        """Do nothing: there is nothing to be built."""
 
     def recover_last_checkpoints(self, checkpoint_paths: Sequence[str]) -> None:
         """Do nothing: as :meth:`set_last_checkpoints`."""

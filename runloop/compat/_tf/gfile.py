@@ -19,8 +19,20 @@ from runloop.compat._tf.errors import (
 )
 
 __all__ = [
+    "Copy",
+    "DeleteRecursively",
+    "Exists",
     "FileStatistics",
     "GFile",
+    "Glob",
+    "IsDirectory",
+    "ListDirectory",
+    "MakeDirs",
+    "MkDir",
+    "Remove",
+    "Rename",
+    "Stat",
+    "Walk",
     "copy",
     "exists",
     "glob",
@@ -113,12 +125,12 @@ class GFile:
         self.flush()
         return stat(self._name).length
 
-    def write(self, content: str | bytes) -> None:
+    def write(self, file_content: str | bytes) -> None:
         """Write text, or bytes in a mode with ``b``; each is converted to what the mode wants."""
         if "b" in self._mode:
-            content = content.encode() if isinstance(content, str) else content
-        elif isinstance(content, bytes):
-            content = content.decode()
+            content: Any = file_content.encode() if isinstance(file_content, str) else file_content
+        else:
+            content = file_content.decode() if isinstance(file_content, bytes) else file_content
         self._opened().write(content)
 
     def read(self, n: int = -1) -> Any:
@@ -305,7 +317,7 @@ def walk(
 
     Args:
         top: The folder; its parent is not visited.
-        topdown: Whether a folder comes before what is in it; the older name ``in_order``.
+        topdown: Whether a folder comes before what is in it.
         onerror: Called with the ``OSError`` of a folder that can't be read.
     """
     yield from os.walk(os.fspath(top), topdown, onerror)
@@ -314,3 +326,27 @@ def walk(
 def join(path: str | os.PathLike[str], *paths: str) -> str:
     """Join parts of a path."""
     return os.path.join(os.fspath(path), *paths)
+
+
+def _older(fn: Callable[..., Any], **names: str) -> Callable[..., Any]:
+    """Return a function by the parameters' names of TensorFlow 1.x: ``{older: newer}``."""
+
+    @wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **{names.get(name, name): value for name, value in kwargs.items()})
+
+    return call
+
+
+Copy = _older(copy, oldpath="src", newpath="dst")
+DeleteRecursively = _older(rmtree, dirname="path")
+Exists = _older(exists, filename="path")
+Glob = _older(glob, filename="pattern")
+IsDirectory = _older(isdir, dirname="path")
+ListDirectory = _older(listdir, dirname="path")
+MakeDirs = _older(makedirs, dirname="path")
+MkDir = _older(mkdir, dirname="path")
+Remove = _older(remove, filename="path")
+Rename = _older(rename, oldname="src", newname="dst")
+Stat = _older(stat, filename="path")
+Walk = _older(walk, in_order="topdown")

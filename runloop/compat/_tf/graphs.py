@@ -76,6 +76,10 @@ class GraphKeys:
     RESOURCES = "resources"
     LOCAL_RESOURCES = "local_resources"
     EVAL_STEP = "eval_step"
+    CONCATENATED_VARIABLES = "concatenated_variables"
+    COND_CONTEXT = "cond_context"
+    TRAINABLE_RESOURCE_VARIABLES = "trainable_resource_variables"
+    WHILE_CONTEXT = "while_context"
 
 
 def get_global_step(graph: Graph | None = None) -> VariableHandle | None:
@@ -199,7 +203,7 @@ def initialize_nothing() -> None:
     """Do nothing when it is run: a session's variables have their values from the start."""
 
 
-def global_variables_initializer() -> Any:
+def global_variables_initializer(name: str | None = None) -> Any:  # noqa: ARG001
     """Return something that can be run and does nothing: sessions begin initialised."""
     return initialize_nothing
 

@@ -90,10 +90,10 @@ _WRITER = _members(
 )
 _GFILE = _members(
     f"{_TF}.gfile",
-    "GFile Open=GFile FastGFile=GFile copy Copy=copy exists Exists=exists glob Glob=glob "
-    "isdir IsDirectory=isdir listdir ListDirectory=listdir makedirs MakeDirs=makedirs mkdir "
-    "MkDir=mkdir remove Remove=remove rename Rename=rename rmtree DeleteRecursively=rmtree stat "
-    "Stat=stat walk Walk=walk join",
+    "GFile Open=GFile FastGFile=GFile copy Copy exists Exists glob Glob "
+    "isdir IsDirectory listdir ListDirectory makedirs MakeDirs mkdir "
+    "MkDir remove Remove rename Rename rmtree DeleteRecursively stat "
+    "Stat walk Walk join",
 )
 _LOGGING = _members(
     f"{_TF}.logging",

@@ -124,6 +124,50 @@ class TestCase(unittest.TestCase):
             return
         raise self.failureException(msg or f"the two are equal: {a!r} and {b!r}")
 
+    def assertAllGreaterEqual(self, a: Any, comparison_target: Any) -> None:  # noqa: N802
+        """Assert that every value is greater or equal."""
+        self.assertGreaterEqual(np.min(a), comparison_target)
+
+    def assertAllLessEqual(self, a: Any, comparison_target: Any) -> None:  # noqa: N802
+        """Assert that every value is less or equal."""
+        self.assertLessEqual(np.max(a), comparison_target)
+
+    def assertAllInRange(self, target: Any, lower_bound: Any, upper_bound: Any) -> None:  # noqa: N802
+        """Assert that every value lies between the bounds or on one."""
+        self.assertAllGreaterEqual(target, lower_bound)
+        self.assertAllLessEqual(target, upper_bound)
+
+    def assertShapeEqual(self, input_a: Any, input_b: Any, msg: str | None = None) -> None:  # noqa: N802
+        """Assert equal shapes of arrays or handles."""
+        one, other = (x.shape if hasattr(x, "shape") else np.shape(x) for x in (input_a, input_b))
+        self.assertEqual(list(one), list(other), msg)
+
+    def assertBetween(self, value: Any, minv: Any, maxv: Any, msg: str | None = None) -> None:  # noqa: N802
+        """Assert that a value lies between the bounds or on one."""
+        self.assertGreaterEqual(value, minv, msg)
+        self.assertLessEqual(value, maxv, msg)
+
+    def assertContainsSubset(self, expected: Any, actual: Any, msg: str | None = None) -> None:  # noqa: N802
+        """Assert that every member of ``expected`` is in ``actual``."""
+        self.assertEqual(set(expected) - set(actual), set(), msg)
+
+    def assertSameElements(self, expected: Any, actual: Any, msg: str | None = None) -> None:  # noqa: N802
+        """Assert the same members, however often and in any order."""
+        self.assertEqual(set(expected), set(actual), msg)
+
+    def assertEndsWith(self, actual: str, expected_end: str, msg: str | None = None) -> None:  # noqa: N802
+        """Assert how a string ends."""
+        self.assertEqual(actual[-len(expected_end) :], expected_end, msg)
+
+    @contextmanager
+    def assertRaisesWithLiteralMatch(  # noqa: N802
+        self, expected_exception: Any, expected_exception_message: str
+    ) -> Iterator[None]:
+        """Assert that the block raises such an exception with exactly this text."""
+        with self.assertRaises(expected_exception) as caught:
+            yield
+        self.assertEqual(str(caught.exception), expected_exception_message)
+
     def assertAllGreater(self, a: Any, comparison_target: Any) -> None:  # noqa: N802
         """Assert that every value is greater."""
         self.assertGreater(np.min(a), comparison_target)
