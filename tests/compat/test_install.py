@@ -13,6 +13,8 @@ import pytest
 import runloop.compat.tf as tf
 from runloop.compat.tf.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("without_tensorflow")
+
 HOOK = """
 import tensorflow as tf
 from tensorflow.python.training import session_run_hook

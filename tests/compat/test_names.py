@@ -48,6 +48,7 @@ def test_every_name_of_the_table_is_there(space, name):
     assert name in dir(at(space))
 
 
+@pytest.mark.usefixtures("without_tensorflow")
 @pytest.mark.parametrize("name", SPELLED)
 def test_real_files_spellings_are_modules(name):
     with tf.install():
@@ -111,6 +112,7 @@ def test_any_other_name_is_no_part_of_the_lifecycle():
     assert not hasattr(tf.train, "__wrapped__")
 
 
+@pytest.mark.usefixtures("without_tensorflow")
 def test_a_from_import_of_what_is_not_there_explains_itself():
     with tf.install():
         with pytest.raises(ImportError, match="tensorflow.python.ops.array_ops builds TensorFlow"):
@@ -132,6 +134,7 @@ def test_the_tree_is_there_below_runloop_compat_tf_too():
     assert repr(tf.train) == "<module 'tensorflow.train' from runloop.compat.tf>"
 
 
+@pytest.mark.usefixtures("without_tensorflow")
 def test_the_modules_take_attributes_as_projects_set_them():
     with tf.install():
         import tensorflow
