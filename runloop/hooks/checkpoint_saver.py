@@ -202,7 +202,7 @@ class CheckpointSaverHook(SessionRunHook):
         _log.info("Saving checkpoints for %d into %s.", step, self._save_path)
         if not isinstance(saver, Saver):
             saver.save(session, self._save_path, global_step=step)
-            self._mark(step)
+            self._timer.update_last_triggered_step(step)
             return self._announce(session, step)
         path = saver.save(
             session,
@@ -216,8 +216,9 @@ class CheckpointSaverHook(SessionRunHook):
         if saver.background:
             self._written_later = (step, not self._is_first)
             return False
-        # Before the listeners are told: what one of them raises does not undo the save.
-        self._mark(step)
+        # Before the listeners are told: what one of them raises does not undo the save. Also for a
+        # step that was saved before: a session made anew starts the interval anew.
+        self._timer.update_last_triggered_step(step)
         return self._announce(session, step)
 
     def _mark(self, step: Any) -> None:

@@ -274,7 +274,7 @@ DIFFERENCES = (
         "before, so that a last step whose save failed is never saved.",
         adds=r"L\.(before_save|after_save) .*|disk .*|listed: .*",
         drops=r"listed: .*",
-        scenarios=("checkpoints/the_data_end_in_a_listener",),
+        scenarios=("checkpoints/the_data_end_in_a_listener[before_save,",),
     ),
     Difference(
         name="all checkpoints are listed",
