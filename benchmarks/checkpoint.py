@@ -15,6 +15,7 @@ What is compared:
   into a warm buffer and `zlib.crc32` over it;
 * per tensor: what 10,000 small tensors cost more than one of the same size;
 * pause: the longest time that a busy Python thread does not get to run while the worker writes;
+  quiet: the same, as long, with nobody writing: what the machine itself is to blame for;
 * memory: what the process's peak is above the memory that it had with its state.
 """
 
@@ -43,9 +44,7 @@ MANY = 10_000
 def make_arrays(mebibytes, count):
     each = (mebibytes << 20) // count // 4
     rng = np.random.default_rng(0)
-    return {
-        f"layer{i}/w": rng.random(each, dtype=np.float32) for i in range(count)
-    }
+    return {f"layer{i}/w": rng.random(each, dtype=np.float32) for i in range(count)}
 
 
 def make_session(arrays):
@@ -152,8 +151,11 @@ def measure(mebibytes, count, rounds, base):
             note(name, timed(function, folder.fresh(), arrays))
         note("copy", timed(lambda: [np.copyto(warm[name], live[name]) for name in live]))
         note("stall", timed(background.save, session, folder.fresh()))
-        note("pause", longest_pause(background))
+        begin = time.perf_counter()
+        note("pause", longest_pause(lambda: background.busy))
+        end = 2 * time.perf_counter() - begin
         background.close()
+        note("quiet", longest_pause(lambda: time.perf_counter() < end))  # noqa: B023 - at once
         path = plain.save(session, folder.fresh())
         plain.release()
         note("read", timed(raw_read, path, buffer))
@@ -162,11 +164,11 @@ def measure(mebibytes, count, rounds, base):
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def longest_pause(saver):
-    """Run Python until the worker is done; return the longest time between two rounds."""
+def longest_pause(goes_on):
+    """Run Python as long as something goes on; return the longest time between two rounds."""
     longest = 0.0
     last = time.perf_counter()
-    while saver.busy:
+    while goes_on():
         now = time.perf_counter()
         longest = max(longest, now - last)
         last = now
@@ -245,7 +247,7 @@ def main():
     names = list(next(iter(results.values())))
     rivals = [name for name in names if name in others()]
     print("milliseconds (medians)")
-    shown = ["raw", "save", *rivals, "copy", "stall", "read", "restore", "pause"]
+    shown = ["raw", "save", *rivals, "copy", "stall", "read", "restore", "pause", "quiet"]
     table(
         ["MiB", "tensors", *shown],
         [[m, n, *(f"{found[name]:.1f}" for name in shown)] for (m, n), found in results.items()],

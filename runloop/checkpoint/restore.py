@@ -241,14 +241,14 @@ def _put(
     in_place, fresh = _split(matching.reads, variable_reads, reader)
     reader.verify({read.source_name for read, _ in in_place})
     new: list[tuple[Callable[[Any], None], Any]] = []
-    for read in fresh:
-        array = reader.read(read.source_name)
-        have = to_numpy(read.current).dtype
-        if array.dtype != have and same_but_for_order(array.dtype, have):
-            array = array.astype(have)
-        assert read.put is not None  # noqa: S101 - _split left the others in place
-        new.append((read.put, like(array, read.current)))
     try:
+        for read in fresh:
+            array = reader.read(read.source_name)
+            have = to_numpy(read.current).dtype
+            if array.dtype != have and same_but_for_order(array.dtype, have):
+                array = array.astype(have)
+            assert read.put is not None  # noqa: S101 - _split left the others in place
+            new.append((read.put, like(array, read.current)))
         states = {name: decode(node, reader) for name, node in hooks.items()}
         matching.load_objects()
     except ValueError as exc:

@@ -12,9 +12,17 @@ import pytest
 import safetensors.numpy
 
 import runloop.clock
-from runloop.checkpoint import CheckpointReader, RestoreReport, Saver, files, load_variable
+from runloop.checkpoint import (
+    CheckpointReader,
+    RestoreReport,
+    Saver,
+    files,
+    latest_checkpoint,
+    load_variable,
+)
 from runloop.checkpoint.files import Files
 from runloop.errors import (
+    CheckpointFormatError,
     CheckpointMismatchError,
     CheckpointTimeoutError,
     CheckpointWriteError,
@@ -523,3 +531,98 @@ def test_memory_of_a_restore_and_a_save_is_bounded(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 40 << 20
+
+
+def test_strided_arrays_are_written_into_and_overlapping_ones_replaced(tmp_path):
+    saved = {"a": np.arange(12.0).reshape(3, 4), "b": np.arange(6.0).reshape(3, 2)}
+    path = Saver().save(program({}, {"p": saved}), tmp_path / "m")
+    base = np.zeros((6, 8))
+    windows = np.lib.stride_tricks.as_strided(np.zeros(6), (3, 2), (8, 8))
+    params = {"a": base[::2, 1::2], "b": windows}
+    view = params["a"]
+    Saver().restore(program({}, {"p": params}), path)
+    assert params["a"] is view
+    np.testing.assert_equal(params, saved)
+    assert base[1::2].sum() == 0
+
+
+def test_arrays_of_other_libraries_come_back_as_theirs(tmp_path, monkeypatch):
+    """PyTorch's part of the interface, played by a small double."""
+
+    class Tensor:
+        __module__ = "torch"
+
+        def __init__(self, array, device="cpu"):
+            self.array, self.device = array, device
+            self.shape, self.dtype = array.shape, array.dtype
+
+        def __array__(self, dtype=None, copy=None):
+            return self.array
+
+        def detach(self):
+            return self
+
+        def cpu(self):
+            return self
+
+        def to(self, device):
+            return Tensor(self.array, device)
+
+    torch = type(sys)("torch")
+    torch.from_numpy = Tensor
+    monkeypatch.setitem(sys.modules, "torch", torch)
+
+    class Module:
+        def __init__(self, value):
+            self.state = {"w": Tensor(np.full(3, value))}
+
+        def state_dict(self):
+            return self.state
+
+        def load_state_dict(self, state):
+            self.state = state
+
+    def state(value):
+        return {"cpu": Tensor(np.full(2, value)), "gpu": Tensor(np.full(2, value), "cuda:0")}
+
+    saved = program({}, {"p": state(7.0), "model": Module(7.0)})
+    path = Saver().save(saved, tmp_path / "m")
+    params, model = state(0.0), Module(0.0)
+    before = params["cpu"]
+    session = program({}, {"p": params, "model": model})
+    Saver().restore(session, path)
+    assert params["cpu"] is before  # NumPy and PyTorch see the same memory
+    assert before.array.tolist() == [7, 7]
+    assert params["gpu"].device == "cuda:0"
+    assert params["gpu"].array.tolist() == [7, 7]
+    assert type(model.state["w"]) is Tensor
+    assert model.state["w"].array.tolist() == [7, 7, 7]
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(
+        CheckpointFormatError, match=r"the checkpoint holds PyTorch's tensors: inst"
+    ):
+        Saver().restore(session, path)
+
+
+def test_small_and_large_tensors_lie_side_by_side(tmp_path):
+    arrays = {f"s{i}": np.full(5, i, np.int8) for i in range(3)}
+    arrays |= {"wide": np.ones(3), "large": np.ones(600_000, np.float32), "t": np.ones(2, np.int16)}
+    path = Saver().save(program(arrays), tmp_path / "m")
+    with CheckpointReader(path) as reader:
+        reader.verify()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(reader.get_tensor(name), array)
+
+
+def test_a_damaged_state_file_is_written_anew(tmp_path, caplog):
+    session = make_session()
+    saver = Saver(max_to_keep=2)
+    for step in (1, 2):
+        saver.save(session, tmp_path / "m", step)
+    saver.close()
+    (tmp_path / "checkpoint").write_text("???")
+    damaged = tmp_path / "m-1.safetensors"
+    damaged.write_bytes(b"")
+    Saver(max_to_keep=2).save(session, tmp_path / "m", 3)
+    assert "Writing a new state file, for the old one is of no use" in caplog.text
+    assert latest_checkpoint(tmp_path) == str(tmp_path / "m-3.safetensors")
