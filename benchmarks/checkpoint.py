@@ -74,7 +74,7 @@ def raw_write(path, arrays):
 
 
 def raw_read(path, buffer):
-    with open(path, "rb", buffering=0) as file:
+    with Path(path).open("rb", buffering=0) as file:
         view = memoryview(buffer)
         while view:
             count = file.readinto(view)
