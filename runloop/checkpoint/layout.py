@@ -129,11 +129,11 @@ class HeaderTemplate:
     def __init__(self, entries: Sequence[Entry], document: Mapping[str, Any]) -> None:
         renamed = {e.stored_name: e.name for e in entries if e.stored_name != e.name}
         head = json.dumps({"version": VERSION, **document, "renamed": renamed}, allow_nan=False)
-        # Built by hand: one pass over the tensors with, and one without the checksums. A single
-        # call of the encoder over 10,000 tensors would stop the other threads for its duration.
+        # Built by hand and in small pieces, each quoted for itself: a single call of the encoder
+        # over 10,000 tensors would stop the other threads for its duration.
         self._document_head = f'{head[:-1]}, "tensors": {{'
         self._tensors = [
-            f'{quoted(e.stored_name)}: {{"dtype": {quoted(e.storage.logical)}, "crc32": "'
+            _inner(f'{quoted(e.stored_name)}: {{"dtype": {quoted(e.storage.logical)}, "crc32": "')
             for e in entries
         ]
         self._tail = "".join(
@@ -148,14 +148,19 @@ class HeaderTemplate:
     def render(self, crcs: Sequence[int]) -> bytes:
         """Return the bytes in front of the tensors, the eight of the length included."""
         tensors = ", ".join(
-            f'{part}{crc:08x}"}}' for part, crc in zip(self._tensors, crcs, strict=True)
+            [f'{part}{crc:08x}\\"}}' for part, crc in zip(self._tensors, crcs, strict=True)]
         )
-        document = quoted(f"{self._document_head}{tensors}}}}}")
+        document = f'"{_inner(self._document_head)}{tensors}}}}}"'
         header = f'{PREFIX.decode()}00000000","{DOCUMENT_KEY}":{document}}}{self._tail}}}'.encode()
         header += b" " * (-len(header) % 8)
         raw = struct.pack("<Q", len(header)) + header
         digits = f"{zlib.crc32(raw):08x}".encode()
         return raw[:_CRC_AT] + digits + raw[_CRC_AT + 8 :]
+
+
+def _inner(text: str) -> str:
+    """Return what stands between the quotes where ``text`` is a string in JSON."""
+    return quoted(text)[1:-1]
 
 
 def header_crc(raw: bytes) -> tuple[str, str] | None:
