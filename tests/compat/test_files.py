@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import struct
 
 import pytest
@@ -112,6 +113,17 @@ def test_a_folder_has_one_writer_under_every_spelling(tmp_path):
     assert tf.python.summary.writer.writer_cache.FileWriterCache.get(tmp_path) is writer
     tf.summary.FileWriterCache.clear()
     assert tf.summary.FileWriterCache.get(tmp_path) is not writer
+    tf.summary.FileWriterCache.clear()
+
+
+def test_a_writer_begins_anew_where_its_folder_was_deleted(tmp_path):
+    folder = tmp_path / "run"
+    for value in (1.0, 2.0):
+        writer = tf.summary.FileWriterCache.get(str(folder))
+        writer.add_summary(scalar("a", value), 1)
+        assert [line["value"] for line in lines(folder)] == [value]
+        assert len(event_files(folder)) == 1
+        shutil.rmtree(folder)
     tf.summary.FileWriterCache.clear()
 
 

@@ -214,9 +214,14 @@ class FileWriterCache:
         """
         key = os.fspath(logdir)
         with FileWriterCache._lock:
-            if key not in FileWriterCache._writers:
-                FileWriterCache._writers[key] = FileWriter(key)
-            return FileWriterCache._writers[key]
+            writer = FileWriterCache._writers.get(key)
+            if writer is None:
+                writer = FileWriterCache._writers[key] = FileWriter(key)
+            elif not os.path.isdir(key):
+                # The folder was deleted, and the open files with it: begin anew.
+                writer.close()
+                writer.reopen()
+            return writer
 
     @staticmethod
     def clear() -> None:
