@@ -74,9 +74,9 @@ def runloop_steps(hooks: list) -> Callable[[int], None]:
 def ignite_steps(count_hooks: int) -> Callable[[int], None]:
     from ignite.engine import Engine, Events
 
-    engine = Engine(lambda engine, batch: work())
+    engine = Engine(lambda _engine, _batch: work())
     for _ in range(count_hooks):
-        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: work())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _engine: work())
 
     def run(count: int) -> None:
         engine.run(range(count), max_epochs=1)
@@ -129,7 +129,7 @@ def contenders() -> dict[str, Callable[[int], Callable[[int], None]]]:
     except ImportError:
         print("(pytorch-ignite is not installed)")
     try:
-        import tensorflow  # noqa: F401
+        import tensorflow  # noqa: F401, ICN001
 
         found["tensorflow, after_run"] = lambda n: tensorflow_steps(False, n)
         found["tensorflow, fetching"] = lambda n: tensorflow_steps(True, n)
@@ -200,7 +200,7 @@ def many_variables(variables: int) -> Callable[[int], None]:
     graph = rl.Graph()
     for i in range(variables):
         graph.variable(f"v{i}", 0.0)
-    graph.train_op(lambda v0: None, name="train")
+    graph.train_op(lambda v0: v0 and None, name="train")
     session = rl.Session(graph=graph)
 
     def run(count: int) -> None:
