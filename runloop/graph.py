@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from runloop.elements import Attached, Element, Input, InputValue, Op, Output, Variable
-from runloop.handles import GraphHandles
+from runloop.graph_handles import GraphHandles
 from runloop.naming import caller_site
 from runloop.references import check_references
 from runloop.state import check_attachable, is_stateful

@@ -32,6 +32,7 @@ LANDINGS = (
     ("run", "timers", "coordinator", "data", "summary", "state"),
     ("elements", "unpack"),
     ("references", "handles"),
+    ("graph_handles",),
     ("graph",),
     ("store",),
     # Floor 2: the kept plan of a run and the one function that calls hooks, then the session.

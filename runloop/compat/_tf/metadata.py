@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from runloop import run
-from runloop.compat._tf.wire import Field, Message
+from runloop.compat._tf.messages import Field, Message
 from runloop.hooks._timeline import chrome_trace
 
 __all__ = ["RunMetadata", "Timeline"]

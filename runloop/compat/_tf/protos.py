@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from runloop.compat._tf.wire import Field, Message
+from runloop.compat._tf.messages import Field, Message
 
 __all__ = [
     "ConfigProto",

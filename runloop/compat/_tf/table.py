@@ -113,8 +113,9 @@ _GRAPH = {
         "reset_default_graph",
     ),
     **_members("runloop.graph", "Graph get_default_graph"),
-    **_members("runloop.handles", "GraphDef NodeDef Operation Tensor"),
-    **_members(f"{_TF}.sessions", "Session get_default_session"),
+    **_members("runloop.handles", "Operation Tensor"),
+    **_members("runloop.graph_handles", "GraphDef NodeDef"),
+    **_members(f"{_TF}.session", "Session get_default_session"),
 }
 _VARIABLES = {
     **_members(
@@ -195,7 +196,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "python.training.monitored_session": {
         **_HOOKS,
         **_SESSIONS,
-        **_members(f"{_TF}.sessions", "_HookedSession=HookedSession"),
+        **_members(f"{_TF}.session", "_HookedSession=HookedSession"),
     },
     "python.training.saver": {**_SAVING, **_TIME},
     "python.training.session_run_hook": _PROTOCOL,

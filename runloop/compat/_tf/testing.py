@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from runloop.compat._tf.errors import OpError
-from runloop.compat._tf.sessions import Session, get_default_session
+from runloop.compat._tf.session import Session, get_default_session
 from runloop.compat._tf.writer import FileWriterCache
 from runloop.graph import Graph, get_default_graph
 
