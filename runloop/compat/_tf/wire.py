@@ -39,6 +39,7 @@ class DecodeError(ValueError):
 
 
 def varint(value: int) -> bytes:
+    """Return an integer, modulo 2**64, in groups of seven bits, the lowest first."""
     value &= 0xFFFF_FFFF_FFFF_FFFF
     out = bytearray()
     while value > 0x7F:
@@ -49,6 +50,7 @@ def varint(value: int) -> bytes:
 
 
 def scalar(kind: str, value: Any) -> bytes:
+    """Return a number as the bytes that a field of ``kind`` has."""
     if kind == "double":
         return bytes(struct.pack("<d", value))
     if kind == "float":
@@ -70,7 +72,11 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def tokens(data: bytes) -> Iterator[tuple[int, int, Any, bytes]]:
-    """Yield (number, wire type, value, bytes of the whole) of each field."""
+    """Yield (number, wire type, value, bytes of the whole) of each field.
+
+    Raises:
+        DecodeError: If the bytes are no fields.
+    """
     at = 0
     while at < len(data):
         start = at
@@ -94,6 +100,11 @@ def tokens(data: bytes) -> Iterator[tuple[int, int, Any, bytes]]:
 
 
 def unpack(wire: int, data: bytes) -> Iterator[Any]:
+    """Yield the members of a packed list, as :func:`tokens` would give each.
+
+    Raises:
+        DecodeError: If the bytes are no such list.
+    """
     if wire == VARINT:
         at = 0
         while at < len(data):
@@ -108,6 +119,11 @@ def unpack(wire: int, data: bytes) -> Iterator[Any]:
 
 
 def parsed(kind: str, value: Any) -> Any:
+    """Return what :func:`tokens` gave as the value of a field of ``kind``.
+
+    Raises:
+        DecodeError: If it is a string and not UTF-8.
+    """
     if kind == "double":
         return struct.unpack("<d", value)[0]
     if kind == "float":
