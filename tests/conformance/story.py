@@ -127,11 +127,11 @@ class Story:
 
     # What is driven
 
-    def open(self, kind: str = "MonitoredSession", **arguments: Any) -> "Opened":
+    def open(self, kind: str = "MonitoredSession", *given: Any, **arguments: Any) -> "Opened":
         """Make a monitored session; an error of the constructor is written down and raised."""
         self.trace.add(f"> {kind}")
         try:
-            raw = getattr(self.train, kind)(**arguments)
+            raw = getattr(self.train, kind)(*given, **arguments)
         except BaseException as error:
             self.failed("< raised", error)
             raise

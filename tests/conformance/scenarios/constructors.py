@@ -106,6 +106,50 @@ def without_a_global_step(s, kind):
 
 
 @scenario()
+def a_monitored_session_by_position(s):
+    with s.building():
+        creator = s.train.ChiefSessionCreator(s.train.Scaffold(), "", None, s.folder(), None)
+        with s.open("MonitoredSession", creator, [s.hook("a")], 7) as session:
+            session.run()
+
+
+@scenario()
+def a_singular_session_by_position(s):
+    with s.building():
+        given = ([s.hook("a")], s.train.Scaffold(), "", None, s.folder(), 7, None)
+        with s.open("SingularMonitoredSession", *given) as session:
+            session.run()
+
+
+@scenario(save_graph_def=[True, False])
+def a_training_session_by_position(s, save_graph_def):
+    folder, summaries = s.folder(), s.folder("summaries")
+    first = ("", True, folder, s.train.Scaffold(), [s.hook("a")], [s.hook("chief")])
+    with s.building(summaries={"a/loss": "loss"}):
+        rest = (None, 2, None, None, 7, 3, 60, 2, summaries, save_graph_def)
+        with s.open("MonitoredTrainingSession", *first, *rest) as session:
+            for _ in range(5):
+                s.clock.advance(1.0)
+                session.run()
+        s.show("in the folder", s.backend.scalars(folder))
+        s.show("in summaries", s.backend.scalars(summaries))
+
+
+@scenario()
+def a_saver_hook_by_position(s):
+    folder = s.folder()
+    with s.building():
+        scaffold = s.train.Scaffold()
+        hook = s.train.CheckpointSaverHook(
+            folder, None, 2, None, "mine", scaffold, [s.listener("L")], False
+        )
+        with s.open(session_creator=s.chief(scaffold), hooks=[hook]) as session:
+            for _ in range(3):
+                session.run()
+        s.show("listed", s.backend.listed(folder))
+
+
+@scenario()
 def logging_something_unknown(s):
     with s.building(), s.going_on():
         s.open(hooks=[s.train.LoggingTensorHook(["nothing_of_this_name"], every_n_iter=1)])

@@ -56,6 +56,22 @@ def stop_at_step_after_a_restore(s, arguments):
                 session.loop()
 
 
+@scenario(arguments=[{"num_steps": 4}, {"last_step": 4}])
+def stop_at_step_after_a_recovery_that_restores(s, arguments):
+    folder = s.folder()
+    hooks = [
+        s.train.StopAtStepHook(**arguments),
+        s.hook("a", errors={"before_run": {3: ("Aborted", "user: lost")}}),
+    ]
+    with (
+        s.building(),
+        s.open(
+            "MonitoredTrainingSession", checkpoint_dir=folder, hooks=hooks, save_checkpoint_steps=1
+        ) as session,
+    ):
+        session.loop()
+
+
 # NanTensorHook
 
 

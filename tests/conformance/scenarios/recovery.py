@@ -142,6 +142,20 @@ def the_state_comes_back_from_a_checkpoint(s, save_steps):
 
 
 @scenario()
+def a_savers_interval_starts_anew_with_the_session(s):
+    folder = s.folder()
+    hook = s.hook("a", errors={"before_run": {2: ("Aborted", "user: lost")}})
+    with s.building():
+        scaffold = s.train.Scaffold()
+        saver = s.saver_hook(folder, scaffold, save_secs=3)
+        creator = s.chief(scaffold, checkpoint_dir=folder)
+        with s.open(session_creator=creator, hooks=[saver, hook]) as session:
+            for _ in range(7):
+                s.clock.advance(1.0)
+                session.run(["train", "global_step"])
+
+
+@scenario()
 def lost_after_the_run_with_checkpoints(s):
     folder = s.folder()
     hook = s.hook("a", errors={"after_run": {3: ("Aborted", "user: lost")}})
