@@ -59,6 +59,7 @@ def check(world: World, *, max_examples: int, steps: int) -> None:
         broken = _shortest(world, exc)
     else:
         return
+    broken.__notes__ = []  # hypothesis' own words for what the message says in ours
     raise broken.with_traceback(None) from broken.__cause__
 
 
@@ -115,6 +116,11 @@ class _HookLife(RuleBasedStateMachine):
         if after and self._can("run"):
             self._act("run", times=after, fed=False)
 
+    @precondition(lambda self: self.script is not None and self.script.over)
+    @rule()
+    def stay_over(self) -> None:
+        """Hypothesis wants something to be possible at any time."""
+
     def teardown(self) -> None:
         if self.script is not None:
             self.script.close()
@@ -147,13 +153,21 @@ def _smaller(losses: list[float], steps: list[Step]) -> Iterator[tuple[list[floa
         plainer: list[Step] = [("run", {"times": max(times, 1), "fed": False})]
         if name == "run":
             plainer.append(("run", {**how, "fed": False}))
-        for plain in plainer:
-            if steps[i] != plain:
-                yield losses, [*steps[:i], plain, *steps[i + 1 :]]
+        for other in plainer:
+            if steps[i] != other:
+                yield losses, [*steps[:i], other, *steps[i + 1 :]]
+    lost: Step = ("session_is_lost", {"where": "an op"})
+    leave: Step = ("leave", {})
+    plainer_kinds = {
+        "session_is_lost": lost,
+        "op_fails": lost,  # one step that needs no other after it, where both will do
+        "data_ends": leave,
+        "leave_by_error": leave,
+    }
     for i in range(1, len(steps)):
-        if steps[i][0] == "session_is_lost" and steps[i][1] != {"where": "an op"}:
-            lost: Step = ("session_is_lost", {"where": "an op"})
-            yield losses, [*steps[:i], lost, *steps[i + 1 :]]
+        plain = plainer_kinds.get(steps[i][0], steps[i])
+        if steps[i] != plain:
+            yield losses, [*steps[:i], plain, *steps[i + 1 :]]
     for i in range(len(losses)):
         if len(losses) > 1:
             yield losses[:i] + losses[i + 1 :], steps

@@ -88,7 +88,8 @@ class _Diagram:
             self.note(f"the session is lost {event.details}")
             self.line("M", "->>", "S", "close()")
         else:
-            self.leave(event.details)
+            kind = event.details.removeprefix("after ").partition(":")[0]
+            self.leave(f"by {kind}" if kind else "")
             self.line("M", "->>", "S", "close()")
 
     def enter(self) -> None:

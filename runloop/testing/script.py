@@ -56,6 +56,9 @@ class Script:
     Args:
         world: What lives are made of.
         losses: The values of ``"loss"``.
+
+    Attributes:
+        over: Whether nothing more can happen: the hook has raised what it may raise.
     """
 
     def __init__(self, world: World, losses: list[float]) -> None:
@@ -65,7 +68,7 @@ class Script:
         self._folders = 0
         self._steps: list[Step] = []
         self._story: list[str] = []
-        self._over = False
+        self.over = False
         self._twin: Life | None = None
         self._saved: Any = None  # the hook's state, if the last thing was a run that was saved
         self._restarted_at: int | None = None  # how much the twin had done at the last restart
@@ -80,7 +83,7 @@ class Script:
 
     def is_possible(self, name: str) -> bool:
         """Return whether a step can be the next."""
-        if self._over:
+        if self.over:
             return False
         if name in {"make_session", "process_dies"}:
             return True
@@ -190,7 +193,7 @@ class Script:
             lambda life: life.harness.session,
         )
         self._twin = twin
-        if saved is not None and not self._over and self._life.state() != saved:
+        if saved is not None and not self.over and self._life.state() != saved:
             what = f"it was {_plain(saved)}, it is {_plain(self._life.state())}"
             self._fail(_SAME_STATE, what)
 
@@ -208,7 +211,7 @@ class Script:
         try:
             self._life.act(action)
         except self._world.may_raise:
-            self._over = True
+            self.over = True
             return
         except Exception as exc:  # whatever it is, it is not of a legal life
             self._blame(exc, self._life.harness.recorder.events[told:])
@@ -221,10 +224,10 @@ class Script:
         try:
             twin.act(action)
         except Exception:  # nothing that the other life has not told of, or will
-            self._over = True
+            self.over = True
 
     def _note_saved(self) -> None:
-        usable = self._life.stateful and self._life.open and not self._over
+        usable = self._life.stateful and self._life.open and not self.over
         self._saved = self._life.state() if usable else None
 
     def _blame(self, exc: Exception, events: list[Event]) -> NoReturn:
@@ -255,7 +258,7 @@ class Script:
                 self._fail(_GRAPH, _change(shapes[2], now))
 
     def _compare(self, twin: Life) -> None:
-        if self._restarted_at is None or self._over:
+        if self._restarted_at is None or self.over:
             return
         expected = twin.behaviour()[self._restarted_at :]
         got = self._life.behaviour()

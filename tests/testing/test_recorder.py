@@ -236,14 +236,14 @@ def recorder():
 
 def test_as_a_table_that_fits(recorder):
     assert recorder.table(width=200).splitlines()[:4] == [
-        "step  who      what              ms  details",
-        "   0  session  create          1.00",
-        "   0  loop     run            17.00  fetches='train'",
-        "   0  Ask        before_run    1.00  asks='loss' feeds={'rate': 0.5}",
+        "step  who      what            ms  details",
+        "   0  session  create        1.00",
+        "   0  loop     run           9.00  fetches='train'",
+        "   0  Ask        before_run  1.00  asks='loss' feeds={'rate': 0.5}",
     ]
     for width in (40, 60, 80):
         assert max(map(len, recorder.table(width).splitlines())) <= width
-    assert recorder.table(width=50).splitlines()[3].endswith("asks='loss...")
+    assert recorder.table(width=50).splitlines()[3].endswith("  asks='loss' ...")
 
 
 def test_as_a_table_of_the_terminals_width(recorder, monkeypatch):

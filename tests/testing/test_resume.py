@@ -1,0 +1,198 @@
+"""assert_resume_exact: programs that resume exactly, and programs that do not."""
+
+import re
+
+import numpy as np
+import pytest
+
+import runloop as rl
+from runloop.testing import assert_resume_exact
+from runloop.testing.resume import _first_difference, _Outcome
+from tests.checks import fails
+
+
+def program(checkpoint_dir, hooks, *, attach=True, every=2, train=None, more=()):
+    graph = rl.Graph()
+    rng = np.random.default_rng(0)
+    graph.variable("w", np.zeros((3, 2)))
+    graph.variable("flag", np.array(False))
+    if attach:
+        graph.attach("rng", rng)
+
+    def step(w):
+        return w + rng.normal(size=w.shape)
+
+    graph.train_op(train or step, name="train", updates="w")
+    with rl.MonitoredTrainingSession(
+        graph=graph,
+        checkpoint_dir=checkpoint_dir,
+        save_checkpoint_steps=every,
+        hooks=[*hooks, *more],
+    ) as session:
+        while not session.should_stop():
+            session.run("train")
+
+
+def exact(checkpoint_dir, hooks):
+    stopper = rl.EarlyStoppingHook(lambda w: w.sum(), mode="max", patience_steps=100)
+    program(checkpoint_dir, hooks, more=[stopper])
+
+
+def forgets_its_generator(checkpoint_dir, hooks):
+    program(checkpoint_dir, hooks, attach=False)
+
+
+def test_a_program_that_resumes_exactly():
+    assert_resume_exact(exact, steps=8, interrupt_at=3)
+    assert_resume_exact(exact, steps=8, interrupt_at=[0, 1, 5, 7])
+
+
+def test_a_program_that_is_killed_and_resumes_exactly():
+    assert_resume_exact(exact, steps=6, interrupt_at=[3], kill=True)
+
+
+def test_a_generator_that_is_not_attached_is_found():
+    with pytest.raises(AssertionError) as info:
+        assert_resume_exact(forgets_its_generator, steps=8, interrupt_at=[3, 7])
+    assert re.fullmatch(
+        r"interrupted after step 3, 7 of 8, resumed at step 6: tensor 'w' differs first at "
+        r"\[0, 0\]: [-\d.]+ straight through, [-\d.]+ resumed, a difference of [\d.]+; "
+        r"6 of 6 elements differ",
+        str(info.value),
+    )
+
+
+def test_one_bit_is_enough():
+    calls = []
+
+    def train(w):
+        calls.append(0)
+        new = w + 1.0
+        if len(calls) == 10:  # the last run of all: 6 straight, 3 to the interruption, then 4
+            new[1, 1] = np.nextafter(new[1, 1], np.inf)
+        return new
+
+    def run(checkpoint_dir, hooks):
+        program(checkpoint_dir, hooks, train=train, every=3)
+
+    with pytest.raises(AssertionError, match=r"differs first at \[1, 1\]: .*1 of 6 elements"):
+        calls.clear()
+        assert_resume_exact(run, steps=5, interrupt_at=3)
+
+
+def test_state_that_is_no_tensor_is_compared():
+    class Counter:
+        def __init__(self, start):
+            self.count = start
+
+        def state_dict(self):
+            return {"count": [self.count]}
+
+        def load_state_dict(self, state):
+            pass  # it should have
+
+    def run(checkpoint_dir, hooks):
+        graph = rl.Graph()
+        counter = Counter(0)
+        graph.attach("counter", counter)
+
+        @graph.train_op
+        def train(counter):
+            counter.count += 1
+
+        with rl.MonitoredTrainingSession(
+            graph=graph, checkpoint_dir=checkpoint_dir, save_checkpoint_steps=1, hooks=hooks
+        ) as session:
+            while not session.should_stop():
+                session.run("train")
+
+    with pytest.raises(AssertionError, match=r"state 'counter/.*count/0' is 4 straight .*, 2 res"):
+        assert_resume_exact(run, steps=4, interrupt_at=2)
+
+
+@pytest.mark.parametrize(
+    ("resumed", "text"),
+    [
+        ({}, "tensor 'a' is missing in the resumed run"),
+        ({"a": np.zeros(2), "b": np.zeros(1)}, "tensor 'b' is in the resumed run only"),
+        (
+            {"a": np.zeros((2, 1))},
+            "tensor 'a' is float64 of shape (2,) straight through, float64 of shape (2, 1) resumed",
+        ),
+        (
+            {"a": np.array([0.0, -0.0])},
+            (
+                "tensor 'a' differs first at [1]: 0.0 straight through, -0.0 resumed, a difference of "
+                "0; 1 of 2 elements differ"
+            ),
+        ),
+        ({"a": np.zeros(2)}, None),
+    ],
+)
+def test_differences_are_told_in_words(resumed, text):
+    straight = _Outcome(0, {"a": np.zeros(2)}, {})
+    assert _first_difference(straight, _Outcome(1, resumed, {})) == text
+
+
+def test_scalars_and_bools_differ_without_a_place():
+    flags = [_Outcome(0, {"f": np.array(value)}, {}) for value in (True, False)]
+    text = "tensor 'f' differs first: True straight through, False resumed"
+    assert _first_difference(*flags) == text
+
+
+def test_a_program_that_saves_nothing_is_not_taken_for_one_that_resumes():
+    with fails(
+        AssertionError,
+        "interrupted after step 2 of 4, the program began at step 0 again: nothing was resumed. "
+        "Save to checkpoint_dir, and more often (save_checkpoint_steps=1)",
+    ):
+        assert_resume_exact(
+            lambda folder, hooks: program(None, hooks, train=lambda w: w), 4, interrupt_at=2
+        )
+
+
+def test_a_program_that_does_not_use_the_hooks():
+    text = (
+        "make_run came back without having ended its session normally: it must give the hooks it "
+        "gets to a monitored session, and run it until should_stop() (steps=3)"
+    )
+    with fails(AssertionError, text):
+        assert_resume_exact(lambda folder, hooks: None, steps=3, interrupt_at=1)
+
+
+def test_a_program_that_stops_before_it_is_interrupted():
+    def run(checkpoint_dir, hooks):
+        program(checkpoint_dir, [rl.StopAtStepHook(last_step=2), *hooks])
+
+    with fails(AssertionError, "make_run came back before it was interrupted after step 3"):
+        assert_resume_exact(run, steps=5, interrupt_at=3)
+
+
+def ends_by_itself(checkpoint_dir, hooks):
+    program(checkpoint_dir, [rl.StopAtStepHook(last_step=2), *hooks])
+
+
+def test_a_process_that_was_not_killed():
+    with pytest.raises(
+        AssertionError,
+        match="the process that was to be killed after step 3 ended by itself with status 0:",
+    ):
+        assert_resume_exact(ends_by_itself, steps=5, interrupt_at=3, kill=True)
+
+
+def test_what_another_process_can_not_import():
+    with pytest.raises(
+        ValueError,
+        match=r"with kill=True make_run must be a function at the top of its file, .* got <function",
+    ):
+        assert_resume_exact(lambda folder, hooks: None, steps=3, interrupt_at=1, kill=True)
+
+
+@pytest.mark.parametrize("points", [3, 5, [], [2, 1], [1, 1], [-1]])
+def test_points_that_are_none(points):
+    text = (
+        "assert_resume_exact: interrupt_at must be ascending steps from 0 to 2, before the end "
+        f"at steps=3, got {points!r}"
+    )
+    with fails(ValueError, text):
+        assert_resume_exact(exact, steps=3, interrupt_at=points)
