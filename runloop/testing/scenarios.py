@@ -16,7 +16,16 @@ from runloop.run import RunArgs, RunContext, RunValues
 from runloop.testing.clock import FakeClock
 from runloop.testing.recorder import LifecycleRecorder
 
-__all__ = ["SCENARIOS", "Scenario", "play"]
+__all__ = [
+    "SCENARIOS",
+    "CountRuns",
+    "FeedRate",
+    "FeedWarmup",
+    "Scenario",
+    "SetUp",
+    "WatchLoss",
+    "play",
+]
 
 
 class Scenario(NamedTuple):

@@ -23,6 +23,11 @@ from runloop.testing.harness import Action
 from runloop.testing.programs import PROGRAM_VARIABLES, OpSpec
 
 __all__ = [
+    "Frozen",
+    "Open",
+    "Pair",
+    "Slotted",
+    "Triple",
     "array_dtypes",
     "array_trees",
     "arrays",
@@ -117,6 +122,7 @@ class Pair(NamedTuple):
 
 
 Triple = namedtuple("Triple", "a b c")  # noqa: PYI024  # the untyped kind is one of the cases
+Triple.__doc__ = "A named tuple without types."
 
 
 @dataclass(frozen=True)
