@@ -3,7 +3,8 @@
 A program is described by plain data, so that a random one can be written down as JSON:
 
     values      {name: [v0, v1, ...]}: an op whose n-th evaluation gives the n-th value, and the
-                last one from then on. A list of strings as a value makes an op that gives names.
+                last one from then on. A list of strings as a value makes an op that gives names, a
+                tuple of numbers one that gives arrays.
     data        {name: n}: an input of n elements 0.0, 1.0, ...; then it is exhausted
     variables   {name: initial value}
     echoes      {op: (feed, default)}: an op that gives back what is fed, else the default

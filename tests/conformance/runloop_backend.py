@@ -62,6 +62,10 @@ class _Function:
 _REQUIRED = inspect.Parameter.empty
 
 
+def _value(scripted: Any) -> Any:
+    return np.asarray(scripted) if isinstance(scripted, tuple) else scripted
+
+
 class RunloopProgram(Program):
     """A graph with the ops that a spec describes."""
 
@@ -78,7 +82,7 @@ class RunloopProgram(Program):
             graph.op(_Function({feed: default}, lambda g, f=feed: g[f]), name=name)
         for name in spec.values:
             first = dict.fromkeys(spec.needs.get(name, []), _REQUIRED)
-            graph.op(_Function(first, lambda _, n=name: script.evaluate(n)), name=name)
+            graph.op(_Function(first, lambda _, n=name: _value(script.evaluate(n))), name=name)
         for tag, name in spec.summaries.items():
             graph.summary(tag, name)
         if spec.increment is not None:

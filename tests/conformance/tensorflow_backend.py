@@ -128,14 +128,15 @@ class TensorFlowProgram(Program):
         with tf.control_dependencies(first):
             kind = tf.string if text else tf.float64
             result = tf.py_func(self._backend.pending.watched(function), [], kind)
-            result.set_shape([None] if text else [])
+            vector = text or (bool(values) and isinstance(values[0], tuple))
+            result.set_shape([None] if vector else [])
             return tf.identity(result, name=name)
 
     def _value(self, name: str) -> Any:
         value = self._script.evaluate(name)
         if isinstance(value, list):
             return np.array([v.encode() for v in value], dtype=object)
-        return np.float64(0.0 if value is None else value)
+        return np.asarray(0.0 if value is None else value, np.float64)
 
     def _pull(self, elements: Iterator[float]) -> Any:
         try:

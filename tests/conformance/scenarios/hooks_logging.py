@@ -81,6 +81,16 @@ def logging_with_a_formatter(s):
 
 
 @scenario()
+def logging_arrays(s):
+    values = [(1.0, -2.5), (1e-9, 1.23456789), (float("nan"), 1e9)]
+    with s.building(values={"loss": values}):
+        hook = s.train.LoggingTensorHook({"loss": s.fetch("loss")}, every_n_iter=1)
+        with s.open(hooks=[hook]) as session:
+            for _ in values:
+                session.run()
+
+
+@scenario()
 def logging_odd_values(s):
     values = [1e-9, 123456789.123, float("nan"), float("inf"), -0.0]
     with s.building(values={"loss": values}):

@@ -43,6 +43,14 @@ def final_ops(s, fetches):
 
 
 @scenario()
+def final_ops_of_something_unknown(s):
+    with s.building(), s.going_on():
+        hook = s.train.FinalOpsHook("nothing_of_this_name:0")
+        with s.open(hooks=[s.hook("a"), hook, s.hook("b")]) as session:
+            session.run()
+
+
+@scenario()
 def final_ops_with_a_feed(s):
     with s.building(echoes={"y": ("f", 1.0)}):
         hook = s.train.FinalOpsHook(s.fetch("y"), s.feed({"f": 6.0}))

@@ -83,6 +83,13 @@ def nan_tensor(s, fail, value):
             session.loop(most=3)
 
 
+@scenario(second=[2.0, float("nan")])
+def nan_tensor_in_an_array(s, second):
+    with s.building(values={"loss": [(1.0, second)]}), s.going_on():
+        with s.open(hooks=[s.train.NanTensorHook(s.fetch("loss"))]) as session:
+            session.run("w")
+
+
 @scenario()
 def nan_tensor_in_a_variable(s):
     with s.building(variables={"w": float("nan")}), s.going_on():

@@ -301,6 +301,14 @@ def each_element_is_pulled_once_a_run(s):
 
 
 @scenario()
+def arrays(s):
+    with s.building(values={"loss": [(1.0, 2.0), (0.5, 0.25)]}):
+        with s.open(hooks=[s.hook("a", fetch={"loss": "loss"})]) as session:
+            session.run(["loss", "train"])
+            session.run("loss")
+
+
+@scenario()
 def named_arguments_of_run(s):
     with s.building(), s.open(hooks=[s.hook("a")]) as session:
         result = session.raw.run(
