@@ -30,12 +30,14 @@ class Checksums:
 
     Args:
         count: How many tensors there are.
+        beside: Whether large pieces go to a thread of their own.
     """
 
     #: A piece may be written over once this many others were added after it.
     WINDOW = _WAITING + 2
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, beside: bool = True) -> None:
+        self._beside = beside
         self._values = [0] * count
         from queue import Queue  # only to save and restore
 
@@ -45,7 +47,7 @@ class Checksums:
     def add(self, index: int, piece: Any) -> None:
         """Take the next bytes of tensor ``index``."""
         if self._thread is None:
-            if len(piece) < _WORTH_BYTES:
+            if len(piece) < _WORTH_BYTES or not self._beside:
                 self._values[index] = zlib.crc32(piece, self._values[index])
                 return
             self._thread = threading.Thread(

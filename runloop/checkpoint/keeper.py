@@ -118,8 +118,21 @@ class Keeper:
         serial = max((record.serial for record in self.records), default=0) + 1
         return Record(name, serial, step, time, metrics)
 
-    def save(self, record: Record, arrays: dict[str, Any], document: dict[str, Any]) -> str:
+    def save(
+        self,
+        record: Record,
+        arrays: dict[str, Any],
+        document: dict[str, Any],
+        *,
+        alone: bool = True,
+    ) -> str:
         """Write a checkpoint, announce it, and delete what the rules give up, in that order.
+
+        Args:
+            record: What :meth:`next_record` gave.
+            arrays: The tensors by name.
+            document: The document, without what the record says.
+            alone: Whether the training waits, so that all processors are this save's.
 
         Returns:
             The path of the data file.
@@ -140,7 +153,7 @@ class Keeper:
             **document,
         }
         try:
-            write_checkpoint(self._files, path, arrays, whole_document)
+            write_checkpoint(self._files, path, arrays, whole_document, alone=alone)
         except CheckpointWriteError:
             # It may have got its name and not been confirmed: then it is whole, and there to be
             # given up in its turn.

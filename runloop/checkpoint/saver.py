@@ -152,7 +152,7 @@ class Saver:
             keeper.save(record, arrays, document)
         else:
             copies = self._buffer.copy(arrays)
-            self._worker.start(lambda: keeper.save(record, copies, document))
+            self._worker.start(lambda: keeper.save(record, copies, document, alone=False))
         return path
 
     def wait(self, timeout_secs: float | None = None) -> None:

@@ -113,10 +113,19 @@ def write_checkpoint(
     path: str,
     arrays: Mapping[str, np.ndarray[Any, Any]],
     document: Mapping[str, Any],
+    *,
+    alone: bool = True,
 ) -> None:
     """Write a checkpoint file, all or nothing; see :func:`replace_file`.
 
     C-contiguous little-endian arrays are written from where they are; others in pieces.
+
+    Args:
+        files: The file layer.
+        path: The data file; its folder must be there.
+        arrays: The tensors by name.
+        document: What stands in the document beside them.
+        alone: Whether nobody else is at work: then the checksums get a thread of their own.
 
     Raises:
         TypeError: If a dtype can't be stored; nothing is written then.
@@ -126,7 +135,7 @@ def write_checkpoint(
     header = HeaderTemplate(entries, document)
 
     def write(fd: int) -> None:
-        sums = Checksums(len(entries))
+        sums = Checksums(len(entries), beside=alone)
         offset = header.size
         small: list[np.ndarray[Any, Any]] = []
         waiting = 0
@@ -147,7 +156,7 @@ def write_checkpoint(
                     offset = write_all(files, fd, piece, offset)
             if small:
                 offset = write_all(files, fd, np.concatenate(small), offset)
-            if offset >= _LARGE_BYTES:
+            if alone and offset >= _LARGE_BYTES:
                 # The disk works while the checksums are finished. What makes the save durable is
                 # the sync after the header.
                 files.sync(fd)
