@@ -8,9 +8,9 @@ import pytest
 from runloop.dispatch import HOOK_METHODS, Dispatcher, check_hooks, does_nothing, hook_names
 from runloop.hooks.base import SessionRunHook
 from runloop.run import HookStats, RunArgs, RunContext, RunMetadata, RunOptions, RunValues
-from runloop.testing import FakeClock
+from runloop.testing import FakeClock, RecordingHook
 
-from .checks import Recorder, fails
+from .checks import fails
 
 
 class Session:
@@ -50,20 +50,20 @@ class Asks(SessionRunHook):
 
 
 def test_duck_typed_hooks_are_fine_and_stay_in_order():
-    hooks = [Recorder([]), Asks(None), Recorder([])]
+    hooks = [RecordingHook("A"), Asks(None), RecordingHook("A")]
     assert check_hooks(hooks) == tuple(hooks)
     assert check_hooks(iter(hooks)) == tuple(hooks)
 
 
 def test_a_single_hook_in_place_of_the_list_is_told():
-    hook = Recorder([])
+    hook = RecordingHook("A")
     with fails(TypeError, f"hooks must be a list of hooks, got {hook!r}; write hooks=[hook]"):
         check_hooks(hook)
 
 
 def test_a_class_in_place_of_an_instance_is_told():
-    with fails(TypeError, "hooks[1] is the class Recorder; write Recorder(...)"):
-        check_hooks([Recorder([]), Recorder])
+    with fails(TypeError, "hooks[1] is the class RecordingHook; write RecordingHook(...)"):
+        check_hooks([RecordingHook("A"), RecordingHook])
 
 
 @pytest.mark.parametrize("thing", [3, None, "ab", lambda: 0])
@@ -78,7 +78,7 @@ def test_what_is_no_hook_is_refused_with_the_methods_that_it_lacks(thing):
 
 @pytest.mark.parametrize("lacking", HOOK_METHODS)
 def test_a_hook_that_lacks_one_method_is_told_which(lacking):
-    hook = Recorder([])
+    hook = RecordingHook("A")
     setattr(hook, lacking, None)
     with fails(
         TypeError,
@@ -211,7 +211,7 @@ def test_before_and_after_come_in_list_order_around_one_run():
             log.append("run")
             return super().run(*args)
 
-    hooks = [Recorder(log, name) for name in "ABC"]
+    hooks = [RecordingHook(name, events=log) for name in "ABC"]
     Dispatcher(hooks, FakeClock()).run(Logs(), "loss", None, None, None)
     assert log == [
         "A.before_run",
@@ -228,9 +228,9 @@ def test_every_end_is_called_and_every_failure_kept():
     log = []
     errors = [KeyError("a"), ValueError("c")]
     hooks = [
-        Recorder(log, "A", failing={"end": errors[0]}),
-        Recorder(log, "B"),
-        Recorder(log, "C", failing={"end": errors[1]}),
+        RecordingHook("A", events=log, failing={"end": errors[0]}),
+        RecordingHook("B", events=log),
+        RecordingHook("C", events=log, failing={"end": errors[1]}),
     ]
     failures = []
     Dispatcher(hooks, FakeClock()).end("session", failures)
@@ -243,7 +243,7 @@ def test_every_end_is_called_and_every_failure_kept():
 
 def test_all_fetches_are_one_request_the_callers_first_then_the_hooks():
     one, two = Asks(["a", "b"]), Asks({"c": "d"})
-    (result, stop), calls = dispatch([one, Recorder([]), two], "loss")
+    (result, stop), calls = dispatch([one, RecordingHook("A"), two], "loss")
     ((fetches, feeds, options, metadata),) = calls
     assert fetches == ["loss", ["a", "b"], {"c": "d"}]
     assert feeds is None
@@ -256,7 +256,7 @@ def test_all_fetches_are_one_request_the_callers_first_then_the_hooks():
 
 
 def test_without_hooks_fetches_the_request_is_the_callers():
-    (result, _), calls = dispatch([Recorder([]), Asks(None)], ["loss"])
+    (result, _), calls = dispatch([RecordingHook("A"), Asks(None)], ["loss"])
     assert calls[0][0] == ["loss"]
     assert result == ["result of loss"]
 
@@ -349,7 +349,7 @@ def test_a_deferred_function_is_called_after_the_last_after_run():
             run_context.defer(lambda: log.append("deferred"))
             run_context.defer(run_context.request_stop)
 
-    (_, stop), _ = dispatch([Defers(), Recorder(log, "B")])
+    (_, stop), _ = dispatch([Defers(), RecordingHook("B", events=log)])
     assert log == ["B.before_run", "after_run", "B.after_run", "deferred"]
     assert stop is True
 
@@ -400,7 +400,11 @@ def test_feeds_of_hooks_and_caller_are_merged_and_nobodys_dict_is_changed():
 def test_two_feeds_of_one_tensor_by_two_hooks_are_refused_before_anything_runs(other):
     log = []
     session = Session()
-    hooks = [Asks("w", {"x": 1, "z": 1}), Asks("w", {other: 2, "y": 2}), Recorder(log)]
+    hooks = [
+        Asks("w", {"x": 1, "z": 1}),
+        Asks("w", {other: 2, "y": 2}),
+        RecordingHook("A", events=log),
+    ]
     with fails(RuntimeError, f"Same tensor is fed by two hooks. Conflict(s): [{other!r}]"):
         Dispatcher(hooks, FakeClock()).run(session, "loss", None, None, None)
     assert session.calls == []
@@ -412,7 +416,7 @@ def test_two_feeds_of_one_tensor_by_two_hooks_are_refused_before_anything_runs(o
 def test_two_feeds_of_one_tensor_by_hook_and_caller_are_refused_before_anything_runs(other):
     log = []
     session = Session()
-    hooks = [Asks("w", {other: 2}), Recorder(log)]
+    hooks = [Asks("w", {other: 2}), RecordingHook("A", events=log)]
     with fails(
         RuntimeError, f"Same tensor is fed by a SessionRunHook and user. Conflict(s): [{other!r}]"
     ):

@@ -18,9 +18,9 @@ from runloop.monitored import MonitoredSession, SingularMonitoredSession
 from runloop.run import RunArgs
 from runloop.scaffold import Scaffold
 from runloop.session import Session
-from runloop.testing import FakeClock
+from runloop.testing import FakeClock, RecordingHook
 
-from .checks import Recorder, fails
+from .checks import fails
 
 BOTH = pytest.mark.parametrize("kind", [MonitoredSession, SingularMonitoredSession])
 METHODS = ("begin", "after_create_session", "before_run", "after_run", "end")
@@ -37,7 +37,7 @@ def program(log=None):
 
 def trio(log, **failing):
     """Three recording hooks; `A={"end": error}` makes hook A fail there."""
-    return [Recorder(log, name, failing=failing.get(name)) for name in "ABC"]
+    return [RecordingHook(name, events=log, failing=failing.get(name)) for name in "ABC"]
 
 
 def calls(method):
@@ -140,10 +140,10 @@ def test_the_newest_usable_checkpoint_is_restored_and_then_nothing_initialised(k
     folder = str(tmp_path)
     if kind is MonitoredSession:
         creator = ChiefSessionCreator(scaffold, checkpoint_dir=folder, graph=graph)
-        session = MonitoredSession(creator, [Recorder(log)])
+        session = MonitoredSession(creator, [RecordingHook("A", events=log)])
     else:
         session = SingularMonitoredSession(
-            [Recorder(log)], scaffold, checkpoint_dir=folder, graph=graph
+            [RecordingHook("A", events=log)], scaffold, checkpoint_dir=folder, graph=graph
         )
     with session:
         assert log == ["A.begin", "A.after_create_session"]
@@ -195,13 +195,13 @@ def test_a_failing_after_create_session_comes_out_and_the_session_is_closed(kind
     graph = program(log)
     cleaned = []
 
-    class Cleans(Recorder):
+    class Cleans(RecordingHook):
         def after_create_session(self, session, coord):
             super().after_create_session(session, coord)
             coord.callback(lambda: cleaned.append(session.closed))
             coord.after_close(lambda: cleaned.append(session.closed))
 
-    hooks = [Cleans(log), *trio(log, B={"after_create_session": error})[1:]]
+    hooks = [Cleans("A", events=log), *trio(log, B={"after_create_session": error})[1:]]
     with pytest.raises(type(error)) as info:
         kind(hooks=hooks, graph=graph)
     assert info.value is error
@@ -251,7 +251,7 @@ def test_hooks_are_shown_as_given_and_may_come_from_any_iterable(kind):
 @pytest.mark.parametrize(
     ("hooks", "text"),
     [
-        (lambda: Recorder, "hooks[0] is the class Recorder; write Recorder(...)"),
+        (lambda: RecordingHook, "hooks[0] is the class RecordingHook; write RecordingHook(...)"),
         (
             lambda: 3,
             (
@@ -266,14 +266,14 @@ def test_what_is_no_hook_is_refused_before_anything_is_called(kind, hooks, text)
     log = []
     bad = hooks()
     with fails(TypeError, text):
-        kind(hooks=[bad, Recorder(log)], graph=graph)
+        kind(hooks=[bad, RecordingHook("A", events=log)], graph=graph)
     assert log == []
     assert graph.finalized is False
 
 
 @BOTH
 def test_a_single_hook_is_told_to_be_a_list(kind):
-    hook = Recorder([])
+    hook = RecordingHook("A")
     with fails(TypeError, f"hooks must be a list of hooks, got {hook!r}; write hooks=[hook]"):
         kind(hooks=hook, graph=program())
 
@@ -316,7 +316,7 @@ def test_what_a_creator_of_another_kind_calls_its_graph_is_left_alone():
 @BOTH
 def test_one_hook_that_is_there_twice_is_called_twice(kind):
     log = []
-    hook = Recorder(log)
+    hook = RecordingHook("A", events=log)
     with kind(hooks=[hook, hook], graph=program()) as session:
         session.run("train")
     assert log == [f"A.{method}" for method in METHODS for _ in range(2)]
@@ -420,7 +420,7 @@ def test_a_run_of_nothing_is_a_type_error_as_without_hooks(kind):
 @BOTH
 def test_a_callable_is_run_with_the_hooks(kind):
     log = []
-    with kind(hooks=[Recorder(log)], graph=program()) as session:
+    with kind(hooks=[RecordingHook("A", events=log)], graph=program()) as session:
         assert session.run(lambda w, x: w + x, {"x": 5}) == 5.0
     assert "A.after_run" in log
 
@@ -540,7 +540,7 @@ def test_run_after_a_stop_was_requested_is_refused_before_any_hook_is_called(kin
             run_context.request_stop()
 
     log = []
-    with kind(hooks=[Recorder(log), Stops()], graph=program(log)) as session:
+    with kind(hooks=[RecordingHook("A", events=log), Stops()], graph=program(log)) as session:
         session.run("train")
         log.clear()
         for _ in range(2):
@@ -576,7 +576,9 @@ def test_a_threads_failure_lets_should_stop_be_true_runs_go_on_and_leaving_raise
     log = []
     threads = Threads()
     with pytest.raises(type(error)) as info:  # the inner with is what is tested
-        with MonitoredSession(hooks=[threads, Recorder(log)], graph=program()) as session:
+        with MonitoredSession(
+            hooks=[threads, RecordingHook("A", events=log)], graph=program()
+        ) as session:
             threads.fail(error)
             assert session.should_stop() is True
             session.run("train")
@@ -589,7 +591,9 @@ def test_a_threads_failure_lets_should_stop_be_true_runs_go_on_and_leaving_raise
 def test_a_threads_failure_is_raised_by_should_stop_of_a_singular_session_and_by_leaving(error):
     log = []
     threads = Threads()
-    session = SingularMonitoredSession(hooks=[threads, Recorder(log)], graph=program())
+    session = SingularMonitoredSession(
+        hooks=[threads, RecordingHook("A", events=log)], graph=program()
+    )
     threads.fail(error)
     for _ in range(2):
         with pytest.raises(type(error)) as info:
@@ -618,7 +622,7 @@ def test_a_threads_failure_is_raised_by_leaving_through_the_end_of_the_data(kind
     log = []
     threads = Threads()
     with pytest.raises(ValueError, match="thread"):
-        with kind(hooks=[threads, Recorder(log)], graph=program()):
+        with kind(hooks=[threads, RecordingHook("A", events=log)], graph=program()):
             threads.fail(ValueError("thread"))
             raise OutOfRangeError("the end")
     assert log[-1] == "A.end"
@@ -886,7 +890,9 @@ def test_a_failure_to_close_never_masks_the_exception_on_its_way():
 def test_a_failure_to_close_is_raised_on_a_normal_exit():
     log = []
     with pytest.raises(OSError, match="disk"):
-        with MonitoredSession(Creator(Closes(OSError("disk"))), [Recorder(log)], graph=Graph()):
+        with MonitoredSession(
+            Creator(Closes(OSError("disk"))), [RecordingHook("A", events=log)], graph=Graph()
+        ):
             pass
     assert log[-1] == "A.end"
     with pytest.raises(OSError, match="disk"):
@@ -1003,7 +1009,7 @@ class Counts(SessionRunHook):
 def test_the_state_of_a_hook_is_restored_before_after_create_session(tmp_path):
     graph = program()
     first, second = Counts(), Counts()
-    with MonitoredSession(hooks=[first, Recorder([]), second], graph=graph) as session:
+    with MonitoredSession(hooks=[first, RecordingHook("A"), second], graph=graph) as session:
         session.run("train")
         second.count = 10
         assert session.raw_session().state().companions == {"Counts": first, "Counts_1": second}
@@ -1045,7 +1051,7 @@ def test_any_object_with_run_and_close_is_driven():
         def after_run(self, run_context, run_values):
             got.append((run_values.results, run_values.options is not None))
 
-    with MonitoredSession(Creator(foreign), [Recorder(log), Asks()]) as session:
+    with MonitoredSession(Creator(foreign), [RecordingHook("A", events=log), Asks()]) as session:
         assert session.raw_session() is foreign
         assert session.run("train", {"y": 2}) == "TRAIN"
     assert foreign.calls == [(["train", "loss"], {"x": 1, "y": 2})]

@@ -1,41 +1,23 @@
 """Nested structures: what is a structure and what a leaf, and that structure in is structure out."""
 
-from collections import Counter, OrderedDict, UserDict, defaultdict, namedtuple
-from dataclasses import dataclass, field
+from collections import Counter, OrderedDict, UserDict, defaultdict
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runloop import nest
-
-
-class Pair(NamedTuple):
-    first: Any
-    second: Any
-
-
-Triple = namedtuple("Triple", "a b c")  # noqa: PYI024  # the untyped kind is what is tested
-
-
-@dataclass(frozen=True)
-class Frozen:
-    x: Any
-    y: Any = None
-
-
-@dataclass
-class Open:
-    x: Any
-    y: Any = field(default=None, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Slotted:
-    x: Any
-    y: Any
+from runloop.testing.strategies import (
+    Frozen,
+    Open,
+    Pair,
+    Slotted,
+    Triple,
+    fetch_structures,
+)
 
 
 class Leaf(nest.Leaf):
@@ -48,31 +30,6 @@ class Names(list):
     def __init__(self, members, label):
         super().__init__(members)
         self.label = label
-
-
-def _keyed(children):
-    return st.dictionaries(st.text(max_size=3) | st.integers(), children, max_size=3)
-
-
-def structures(leaf):
-    """Any nesting of everything that counts as a structure, empty ones among them."""
-    return st.recursive(
-        leaf,
-        lambda inner: st.one_of(
-            st.lists(inner, max_size=3),
-            st.lists(inner, max_size=3).map(tuple),
-            st.builds(Pair, inner, inner),
-            st.builds(Triple, inner, inner, inner),
-            _keyed(inner),
-            _keyed(inner).map(OrderedDict),
-            _keyed(inner).map(lambda d: defaultdict(list, d)),
-            _keyed(inner).map(MappingProxyType),
-            st.builds(Frozen, inner, inner),
-            st.builds(Open, inner, y=inner),
-            st.builds(Slotted, inner, inner),
-        ),
-        max_leaves=12,
-    )
 
 
 def mapped(structure, function):
@@ -106,7 +63,7 @@ def same(one, other):
 
 
 @settings(max_examples=150, deadline=None)
-@given(structures(st.text(max_size=3)))
+@given(fetch_structures(st.text(max_size=3)))
 def test_structure_in_equals_structure_out(structure):
     slots = []
 
@@ -120,7 +77,7 @@ def test_structure_in_equals_structure_out(structure):
 
 
 @settings(max_examples=100, deadline=None)
-@given(structures(st.text(max_size=3)))
+@given(fetch_structures(st.text(max_size=3)))
 def test_leaves_come_depth_first_and_in_order(structure):
     seen = []
     mapped(structure, seen.append)
@@ -128,7 +85,7 @@ def test_leaves_come_depth_first_and_in_order(structure):
 
 
 @settings(max_examples=100, deadline=None)
-@given(structures(st.text(max_size=3)))
+@given(fetch_structures(st.text(max_size=3)))
 def test_packing_does_not_touch_the_request(structure):
     before = mapped(structure, lambda leaf: leaf)
     pack = nest.packer(structure, lambda leaf: 0)
@@ -137,7 +94,7 @@ def test_packing_does_not_touch_the_request(structure):
 
 
 @settings(max_examples=150, deadline=None)
-@given(structures(st.sampled_from("ab")), structures(st.sampled_from("ab")))
+@given(fetch_structures(st.sampled_from("ab")), fetch_structures(st.sampled_from("ab")))
 def test_keys_are_equal_exactly_when_types_names_and_leaves_are(one, other):
     def shape(structure):
         members = nest.children(structure)

@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,107 +12,16 @@ from runloop.errors import OutOfRangeError
 from runloop.graph import Graph
 from runloop.run import RunMetadata, RunOptions
 from runloop.session import Session
-
-VARIABLES = ("u", "v", "w")
-
+from runloop.testing.programs import (
+    PROGRAM_VARIABLES,
+    OpSpec,
+    build_program,
+    needed_ops,
+    run_model,
+)
+from runloop.testing.strategies import programs
 
 # -- random programs against a model in a plain dict ----------------------------------------------
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One op of a random program; it needs only ops of a lower number."""
-
-    number: int
-    needs: tuple  # numbers of ops whose results it takes
-    after: tuple  # numbers of ops that run before it
-    reads: tuple  # names of variables
-    updates: str | None
-    trains: bool
-
-    @property
-    def name(self):
-        return f"op{self.number}"
-
-    @property
-    def mutates(self):
-        return self.trains or self.updates is not None
-
-    def value(self, *inputs):
-        """What it computes: different for each op and each order of its inputs."""
-        value = self.number + 1
-        for given_value in inputs:
-            value = (value * 31 + int(given_value or 0)) % 1_000_003
-        return np.int64(value)
-
-
-@st.composite
-def programs(draw):
-    count = draw(st.integers(1, 9))
-    updated = iter(draw(st.permutations(VARIABLES)))
-    specs = []
-    for number in range(count):
-        lower = st.sets(st.sampled_from(range(number)), max_size=3) if number else st.just(set())
-        kind = draw(st.sampled_from(["plain", "plain", "update", "train"]))
-        specs.append(
-            Spec(
-                number,
-                tuple(sorted(draw(lower))),
-                tuple(sorted(draw(lower))) if draw(st.booleans()) else (),
-                tuple(sorted(draw(st.sets(st.sampled_from(VARIABLES))))),
-                next(updated, None) if kind == "update" else None,
-                kind == "train" or (kind == "update" and draw(st.booleans())),
-            )
-        )
-    return draw(st.permutations(specs))
-
-
-def build(specs, log, failing=None):
-    """The program as a graph whose ops write their numbers into `log`."""
-    graph = Graph()
-    for index, name in enumerate(VARIABLES):
-        graph.variable(name, np.int64(index))
-    for spec in specs:
-
-        def call(*inputs, spec=spec):
-            log.append(spec.number)
-            if spec.number == failing:
-                raise KeyError(spec.name)
-            return spec.value(*inputs)
-
-        names = [*(f"op{n}" for n in spec.needs), *spec.reads]
-        fn = eval(f"lambda {', '.join(names)}: call({', '.join(names)})", {"call": call})
-        add = graph.train_op if spec.trains else graph.op
-        add(fn, name=spec.name, updates=spec.updates, after=tuple(f"op{n}" for n in spec.after))
-    return graph
-
-
-def closure(specs, fetched):
-    by_number = {spec.number: spec for spec in specs}
-    wanted, stack = set(), list(fetched)
-    while stack:
-        number = stack.pop()
-        if number not in wanted:
-            wanted.add(number)
-            stack += by_number[number].needs + by_number[number].after
-    return wanted
-
-
-def model_run(specs, variables, fetched):
-    """The run in a plain dict: results of all ops that are needed, then the new variables."""
-    by_number = {spec.number: spec for spec in specs}
-    results = {}
-    for number in sorted(closure(specs, fetched)):  # an op only needs lower numbers
-        spec = by_number[number]
-        values = [results[n] for n in spec.needs]
-        results[number] = spec.value(*values, *(variables[name] for name in spec.reads))
-    new = dict(variables)
-    for number, value in results.items():
-        spec = by_number[number]
-        if spec.updates:
-            new[spec.updates] = value
-        new["global_step"] += spec.trains
-    return results, new
 
 
 def current(session):
@@ -124,17 +32,17 @@ def current(session):
 @settings(max_examples=30, deadline=None)
 @given(programs(), st.data())
 def test_runs_agree_with_a_model_in_a_dict(specs, data):
-    session = Session(graph=build(specs, log := []))
+    session = Session(graph=build_program(specs, log := []))
     variables = current(session)
     fetching = st.lists(st.sampled_from([s.number for s in specs]), max_size=4)
     updates = {s.number for s in specs if s.updates}
     for _ in range(3):
         fetched = data.draw(fetching)
         log.clear()
-        got = session.run([*(f"op{n}" for n in fetched), *VARIABLES])
-        results, new = model_run(specs, variables, fetched)
+        got = session.run([*(f"op{n}" for n in fetched), *PROGRAM_VARIABLES])
+        results, new = run_model(specs, variables, fetched)
         expected = [None if n in updates else results[n] for n in fetched]
-        assert got == [*expected, *(variables[name] for name in VARIABLES)]
+        assert got == [*expected, *(variables[name] for name in PROGRAM_VARIABLES)]
         assert sorted(log) == sorted(results)  # each needed op exactly once, no other
         variables = new
         assert current(session) == variables
@@ -144,7 +52,7 @@ def test_runs_agree_with_a_model_in_a_dict(specs, data):
 @given(programs(), st.data())
 def test_ops_run_after_what_they_need_and_readers_before_writers(specs, data):
     log = []
-    session = Session(graph=build(specs, log))
+    session = Session(graph=build_program(specs, log))
     by_number = {spec.number: spec for spec in specs}
     fetched = data.draw(st.lists(st.sampled_from(sorted(by_number)), min_size=1, unique=True))
     session.run([f"op{n}" for n in fetched])
@@ -167,7 +75,7 @@ def test_ops_run_after_what_they_need_and_readers_before_writers(specs, data):
 @given(programs(), st.data())
 def test_a_run_that_raises_changes_no_variable(specs, data):
     failing = data.draw(st.sampled_from([s.number for s in specs]))
-    session = Session(graph=build(specs, [], failing))
+    session = Session(graph=build_program(specs, [], failing))
     before = current(session)
     with pytest.raises(KeyError):
         session.run([s.name for s in specs])
@@ -181,13 +89,13 @@ def test_a_run_that_raises_changes_no_variable(specs, data):
 @given(programs(), st.data())
 def test_what_is_fed_does_not_run_and_its_needs_only_run_for_others(specs, data):
     log = []
-    session = Session(graph=build(specs, log))
+    session = Session(graph=build_program(specs, log))
     numbers = [s.number for s in specs]
     fetched = data.draw(st.lists(st.sampled_from(numbers), min_size=1))
     fed = data.draw(st.sets(st.sampled_from(numbers)))
-    cut = [Spec(s.number, (), (), (), None, False) if s.number in fed else s for s in specs]
+    cut = [OpSpec(s.number) if s.number in fed else s for s in specs]
     got = session.run([f"op{n}" for n in fetched], {f"op{n}": -n for n in fed})
-    assert set(log) == closure(cut, fetched) - fed
+    assert set(log) == needed_ops(cut, fetched) - fed
     assert len(log) == len(set(log))
     for number, value in zip(fetched, got, strict=True):
         if number in fed:
@@ -198,7 +106,7 @@ def test_what_is_fed_does_not_run_and_its_needs_only_run_for_others(specs, data)
 @given(programs())
 def test_a_trace_lists_the_ops_in_the_order_in_which_they_ran(specs):
     log = []
-    session = Session(graph=build(specs, log))
+    session = Session(graph=build_program(specs, log))
     metadata = RunMetadata()
     options = RunOptions(trace_level=RunOptions.FULL_TRACE)
     session.run([s.name for s in specs], options=options, run_metadata=metadata)

@@ -14,8 +14,7 @@ from runloop.monitored import MonitoredSession, SingularMonitoredSession
 from runloop.recovery import PREEMPTION_ERRORS, raise_first
 from runloop.run import RunArgs
 from runloop.scaffold import Scaffold
-
-from .checks import Recorder
+from runloop.testing import RecordingHook
 
 
 class Gone(AbortedError):
@@ -53,7 +52,7 @@ def program(log=None, failing=()):
 
 
 def trio(log, **failing):
-    return [Recorder(log, name, failing=failing.get(name)) for name in "ABC"]
+    return [RecordingHook(name, events=log, failing=failing.get(name)) for name in "ABC"]
 
 
 def calls(method):
@@ -129,7 +128,9 @@ def test_lost_in_a_singular_session_it_comes_out(error):
 def test_it_is_tried_again_as_often_as_it_takes():
     log = []
     errors = [AbortedError("lost"), UnavailableError("away")] * 20
-    with MonitoredSession(hooks=[Recorder(log)], graph=program(log, errors)) as session:
+    with MonitoredSession(
+        hooks=[RecordingHook("A", events=log)], graph=program(log, errors)
+    ) as session:
         session.run("train")
     assert log.count("train") == 41
     assert log.count("A.after_create_session") == 41
@@ -282,7 +283,7 @@ def test_lost_in_init_fn_it_is_called_again():
             raise errors.pop(0)
 
     creator = ChiefSessionCreator(Scaffold(init_fn=init_fn), graph=program())
-    with MonitoredSession(creator, [Recorder(log)]):
+    with MonitoredSession(creator, [RecordingHook("A", events=log)]):
         pass
     assert log == ["A.begin", *["init_fn"] * 3, "A.after_create_session", "A.end"]
 
@@ -290,7 +291,7 @@ def test_lost_in_init_fn_it_is_called_again():
 def test_lost_while_it_is_made_anew_it_is_made_once_more():
     log = []
     graph = program(log, [AbortedError("lost")])
-    hook = Recorder(log)
+    hook = RecordingHook("A", events=log)
     with MonitoredSession(hooks=[hook], graph=graph) as session:
         hook.failing["after_create_session"] = UnavailableError("away")
         session.run("train")
@@ -307,7 +308,7 @@ def test_what_was_made_of_a_session_that_was_lost_meanwhile_is_closed(error):
             coord.callback(lambda: closed.append("callback"))
             coord.after_close(lambda: closed.append(session.closed))
 
-    hooks = [Cleans(), Recorder([], failing={"after_create_session": error})]
+    hooks = [Cleans(), RecordingHook("A", failing={"after_create_session": error})]
     session = MonitoredSession(hooks=hooks, graph=program())
     assert closed == ["callback", True]
     session.close()
@@ -331,7 +332,7 @@ def test_lost_while_made_a_singular_session_comes_out(error):
 
 def test_a_session_that_cant_be_made_anew_is_an_error_that_comes_out_and_may_be_tried_again():
     log = []
-    hook = Recorder(log)
+    hook = RecordingHook("A", events=log)
     graph = program(log, [AbortedError("lost")])
     with MonitoredSession(hooks=[hook], graph=graph) as session:
         hook.failing["after_create_session"] = KeyError("broken")
@@ -394,7 +395,7 @@ def test_lost_by_a_thread_a_run_that_fails_of_it_is_repeated_in_a_new_session(er
 def test_lost_by_a_thread_and_never_looked_at_it_is_logged_at_the_end(error, caplog):
     log = []
     threads = Threads()
-    with MonitoredSession(hooks=[threads, Recorder(log)], graph=program()):
+    with MonitoredSession(hooks=[threads, RecordingHook("A", events=log)], graph=program()):
         threads.fail(error)
     assert log[-1] == "A.end"
     assert f"While closing: {type(error).__name__}: {error}" in caplog.messages

@@ -8,8 +8,9 @@ from runloop.errors import AbortedError, OutOfRangeError
 from runloop.graph import Graph
 from runloop.hooks.base import SessionRunHook
 from runloop.monitored import MonitoredSession, SingularMonitoredSession, StepContext
+from runloop.testing import RecordingHook
 
-from .checks import Recorder, fails
+from .checks import fails
 
 BOTH = pytest.mark.parametrize("kind", [MonitoredSession, SingularMonitoredSession])
 
@@ -25,7 +26,7 @@ def program():
 def opened(request):
     """A session of either kind with one recording hook, and the hook's log, emptied."""
     log = []
-    with request.param(hooks=[Recorder(log)], graph=program()) as session:
+    with request.param(hooks=[RecordingHook("A", events=log)], graph=program()) as session:
         log.clear()
         yield session, log
 
@@ -146,7 +147,7 @@ def test_request_stop_raises_stop_iteration_out_of_run_step_fn(opened):
 @BOTH
 def test_request_stop_leaves_the_with_quietly_and_with_its_ends(kind):
     log = []
-    with kind(hooks=[Recorder(log)], graph=program()) as session:
+    with kind(hooks=[RecordingHook("A", events=log)], graph=program()) as session:
         session.run_step_fn(lambda step_context: step_context.request_stop())
         raise AssertionError("not reached")
     assert log[-1] == "A.end"
@@ -200,7 +201,7 @@ def test_a_lost_session_is_made_anew_and_step_fn_called_again_from_its_start():
             raise AbortedError("lost")
         return step_context.session.run("global_step")
 
-    with MonitoredSession(hooks=[Recorder(log)], graph=program()) as session:
+    with MonitoredSession(hooks=[RecordingHook("A", events=log)], graph=program()) as session:
         assert session.run_step_fn(step_fn) == 1
         assert [s.closed for s in sessions] == [True, True, False]
         assert sessions[-1] is session.raw_session()

@@ -18,9 +18,10 @@ from runloop.graph import Graph, get_or_create_global_step
 from runloop.run import OpStats, RunMetadata, RunOptions
 from runloop.session import Session
 from runloop.testing import FakeClock
+from runloop.testing.strategies import Open, fetch_structures
 
 from .checks import fails
-from .test_nest import Open, mapped, same, structures
+from .test_nest import mapped, same
 
 FULL = RunOptions(trace_level=RunOptions.FULL_TRACE)
 
@@ -425,7 +426,7 @@ def test_one_bare_callable_fetched_twice_runs_once():
 
 
 @settings(max_examples=100, deadline=None)
-@given(structures(st.sampled_from(["w", "loss", "five", "x"])))
+@given(fetch_structures(st.sampled_from(["w", "loss", "five", "x"])))
 def test_structure_in_equals_structure_out(structure):
     graph = Graph()
     graph.variable("w", 1.0)
@@ -478,7 +479,7 @@ def test_every_structure_keeps_its_type_at_every_run():
         ([["w"], "b"], lambda r: r[0].append("b")),
         ([{"a": "w"}], lambda r: r[0].update(a="b")),
         ([({"a": "w"},)], lambda r: r[0][0].update(c="b")),
-        ([Open("w", y="b")], lambda r: setattr(r[0], "x", "b")),
+        ([Open("w", "b")], lambda r: setattr(r[0], "x", "b")),
         ({"a": ["w"]}, lambda r: r["a"].append("b")),
         (["w"], lambda r: r.append("b")),
         (["w"], lambda r: r.__setitem__(0, "b")),

@@ -17,10 +17,10 @@ from runloop.hooks import (
 )
 from runloop.monitored import MonitoredSession
 from runloop.scaffold import Scaffold
-from runloop.testing import FakeClock, MemorySummaryWriter
+from runloop.testing import FakeClock, MemorySummaryWriter, RecordingHook
 from runloop.training import USE_DEFAULT, MonitoredTrainingSession
 
-from .checks import Recorder, fails
+from .checks import fails
 
 
 class Mine(SessionRunHook):
@@ -262,7 +262,9 @@ def test_a_run_that_breaks_goes_on_from_its_last_checkpoint(tmp_path):
 def test_a_run_that_loses_its_session_ends_in_the_same_bits(tmp_path):
     _, whole = train(tmp_path / "whole", 10)
     log = []
-    seen, lost = train(tmp_path / "lost", 10, {6: AbortedError("lost")}, [Recorder(log)])
+    seen, lost = train(
+        tmp_path / "lost", 10, {6: AbortedError("lost")}, [RecordingHook("A", events=log)]
+    )
     assert seen == [0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9]
     assert log.count("A.after_create_session") == 2
     assert lost.tobytes() == whole.tobytes()

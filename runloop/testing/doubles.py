@@ -42,6 +42,7 @@ class RecordingHook(SessionRunHook):
     Attributes:
         events: The calls so far, each an :class:`Event` that reads ``name.method``; ``step``,
             ``args`` and ``results`` are attributes of the event.
+        failing: What is still to be raised: ``{method: exception}``; may be changed.
         results: What each ``after_run`` got as ``run_values.results``.
         steps: The global step that the session had at each ``after_run``.
         session: The session given to the last ``after_create_session``.
@@ -64,11 +65,11 @@ class RecordingHook(SessionRunHook):
         self.steps: list[int | None] = []
         self.session: Any = None
         self.coord: Any = None
-        self._failing = dict(failing or {})
+        self.failing = dict(failing or {})
         self._stop_after = stop_after
 
     def _note(self, what: str, session: Any = None, args: Any = None, results: Any = None) -> None:
-        error = self._failing.pop(what, None)
+        error = self.failing.pop(what, None)
         step = current_step(session)
         self.events.append(
             Event(

@@ -11,7 +11,6 @@ import safetensors
 import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from runloop.checkpoint import CheckpointReader, Saver, load_variable
 from runloop.checkpoint.files import Files
@@ -19,6 +18,7 @@ from runloop.checkpoint.writer import write_checkpoint
 from runloop.dtypes import CODES, named, storage_of
 from runloop.graph import Graph
 from runloop.session import Session
+from runloop.testing.strategies import array_trees, names
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 
@@ -111,38 +111,6 @@ def test_arrays_larger_than_a_piece_come_back(tmp_path, layout, dtype):
     assert_same(load_variable(tmp_path / "y.safetensors", "x"), tall)
 
 
-names = st.text(min_size=1, max_size=12)
-dtypes = st.one_of(
-    hnp.boolean_dtypes(),
-    hnp.integer_dtypes(endianness="?"),
-    hnp.floating_dtypes(endianness="?", sizes=(16, 32, 64)),
-    hnp.complex_number_dtypes(endianness="?", sizes=(64, 128)),
-    hnp.datetime64_dtypes(endianness="?"),
-)
-shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
-
-
-@st.composite
-def arrays(draw):
-    array = draw(hnp.arrays(draw(dtypes), draw(shapes)))
-    array = array.transpose(draw(st.permutations(range(array.ndim))))
-    index = tuple(
-        slice(None, None, draw(st.sampled_from([1, 2, -1, -3]))) for _ in range(array.ndim)
-    )
-    return array[index] if array.ndim else array
-
-
-trees = st.recursive(
-    arrays(),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(st.one_of(names, st.integers(0, 9)), inner, max_size=3),
-        st.tuples(inner, inner),
-    ),
-    max_leaves=6,
-)
-
-
 def flat(tree):
     if isinstance(tree, dict):
         return [leaf for key in tree for leaf in flat(tree[key])]
@@ -165,7 +133,7 @@ def emptied(tree):
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(tree=st.dictionaries(names, trees, max_size=4))
+@given(tree=st.dictionaries(names(), array_trees(), max_size=4))
 def test_saved_equals_loaded(tmp_path_factory, tree):
     folder = tmp_path_factory.mktemp("tree")
     graph = Graph()
