@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import runloop
+from runloop.cli import main
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 TEXTS = sorted(
@@ -90,3 +93,25 @@ def test_relative_links_lead_to_files(path):
     links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", path.read_text("utf-8"))
 
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_hook_and_its_test_run_as_printed():
+    scope = {"rl": runloop}
+    exec(block("hook"), scope)
+    exec(block("hook test"), scope)
+    scope["test_it_stops_below"]()
+
+
+def test_the_commands_for_checkpoints_run_as_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_example(tmp_path).returncode == 0
+    lines = [
+        line.partition("#")[0].split()
+        for line in README.splitlines()
+        if line.startswith("python -m runloop ")
+    ]
+    assert [words[3] for words in lines] == ["list", "show", "verify", "diff", "export"]
+    for words in lines:
+        capsys.readouterr()
+        assert main(words[3:]) == 0, words
+        assert capsys.readouterr().out
