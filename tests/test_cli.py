@@ -14,14 +14,9 @@ from runloop.cli import COMMANDS, main
 from runloop.cli.diff_command import largest_difference
 from runloop.cli.show_command import statistics
 from runloop.cli.text import number, print_table, safe, size, when
-from runloop.clock import SystemClock, use
 from runloop.graph import Graph
 from runloop.session import Session
-
-
-class Noon(SystemClock):
-    def time(self):
-        return 1_700_000_000.0
+from runloop.testing import FakeClock
 
 
 @pytest.fixture
@@ -32,7 +27,7 @@ def folder(tmp_path):
     graph.attach("rng", np.random.default_rng(0))
     graph.attach("about", {"lr": 0.5})
     session = Session(graph=graph)
-    with use(Noon()):
+    with FakeClock(epoch=1_700_000_000.0).use():
         saver = Saver()
         for step in (10, 20):
             session.assign({"n": np.array([1, 2, step], np.int32)})

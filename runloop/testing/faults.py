@@ -48,6 +48,24 @@ class FaultyFilesystem(Files):
         *,
         times: int | None = 1,
     ) -> None:
+        self.operations: list[tuple[str, str]] = []
+        self.failed = 0
+        self._names: dict[int, str] = {}
+        self.fail(operation, nth, error, times=times)
+
+    def fail(
+        self,
+        operation: str | None,
+        nth: int = 1,
+        error: int = errno.ENOSPC,
+        *,
+        times: int | None = 1,
+    ) -> None:
+        """Let another call fail, counted from now; the parameters are the constructor's.
+
+        Raises:
+            ValueError: As the constructor does.
+        """
         if operation is not None and operation not in _OPERATIONS:
             raise ValueError(
                 f"FaultyFilesystem: operation must be one of {', '.join(_OPERATIONS)}, "
@@ -55,14 +73,11 @@ class FaultyFilesystem(Files):
             )
         if nth < 1:
             raise ValueError(f"FaultyFilesystem: nth counts from 1, got {nth}")
-        self.operations: list[tuple[str, str]] = []
-        self.failed = 0
         self._operation = operation
         self._nth = nth
         self._error = error
         self._times = times
         self._seen = 0
-        self._names: dict[int, str] = {}
 
     @contextmanager
     def use(self) -> Iterator[Self]:

@@ -1,6 +1,5 @@
 """CheckpointSaverHook and its listeners, in real monitored sessions."""
 
-import errno
 import os
 import threading
 
@@ -11,12 +10,12 @@ from runloop import errors
 from runloop.checkpoint import KeepBest, Saver, files, load_variable
 from runloop.checkpoint.files import Files
 from runloop.checkpoint.lock import LOCK_FILE
-from runloop.clock import SystemClock, use
 from runloop.creators import ChiefSessionCreator
 from runloop.graph import Graph
 from runloop.hooks import CheckpointSaverHook, CheckpointSaverListener, SessionRunHook
 from runloop.monitored import MonitoredSession, SingularMonitoredSession
 from runloop.scaffold import Scaffold
+from runloop.testing import FakeClock, FaultyFilesystem
 
 
 class Listener(CheckpointSaverListener):
@@ -208,18 +207,11 @@ def test_the_basename_may_contain_a_folder(tmp_path):
 
 
 def test_it_saves_by_the_clock(tmp_path):
-    class Clock(SystemClock):
-        now = 0.0
-
-        def monotonic(self):
-            return self.now
-
-    clock = Clock()
-    with use(clock):
+    with FakeClock().use() as clock:
         hook = CheckpointSaverHook(tmp_path, save_secs=10, saver=Saver(max_to_keep=None))
         with monitored([hook]) as session:
             for _ in range(6):
-                clock.now += 4
+                clock.advance(4)
                 session.run("train")
     assert steps_in(tmp_path) == [0, 3, 6]
 
@@ -238,26 +230,16 @@ def test_a_hooks_state_is_of_the_step_that_is_saved_wherever_it_stands(tmp_path)
         assert (first.runs, last.runs) == (2, 2)  # one of them stands after the saver
 
 
-class Failing(Files):
-    fail = False
-
-    def create(self, path):
-        if self.fail:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return super().create(path)
-
-
 def test_the_timer_is_marked_only_after_a_save_succeeded(tmp_path):
-    layer = Failing()
-    with files.use(layer):
+    disk = FaultyFilesystem()
+    with disk.use():
         hook = CheckpointSaverHook(tmp_path, save_steps=2, saver=Saver())
     with monitored([hook]) as session:
         session.run("train")
-        layer.fail = True
+        disk.fail("create")
         with pytest.raises(errors.CheckpointWriteError, match="No space left on device"):
             session.run("train")
         assert steps_in(tmp_path) == [0]
-        layer.fail = False
         session.run("train")  # tried again at the next step
         assert steps_in(tmp_path) == [0, 3]
 
@@ -278,9 +260,9 @@ def test_what_a_listener_raises_after_a_save_does_not_undo_it(tmp_path):
 
 
 def test_in_the_background_an_error_is_raised_at_the_next_call_of_the_hook(tmp_path):
-    layer = Failing()
+    disk = FaultyFilesystem()
     events = []
-    with files.use(layer):
+    with disk.use():
         hook = CheckpointSaverHook(
             tmp_path, save_steps=2, saver=Saver(background=True), listeners=[Listener(events)]
         )
@@ -288,26 +270,25 @@ def test_in_the_background_an_error_is_raised_at_the_next_call_of_the_hook(tmp_p
         session.run("train")
         hook._get_saver()._worker._thread.join()
         session.run(lambda: None)
-        layer.fail = True
+        disk.fail("create")
         session.run("train")
         hook._get_saver()._worker._thread.join()
         with pytest.raises(errors.CheckpointWriteError, match="No space left on device"):
             session.run("train")
-        layer.fail = False
         session.run("train")
     assert [e for e in events if e.startswith("after")] == ["after 0", "after 3"]
     assert steps_in(tmp_path) == [0, 3]
 
 
 def test_in_the_background_an_error_is_raised_at_the_end(tmp_path):
-    layer = Failing()
-    with files.use(layer):
+    disk = FaultyFilesystem()
+    with disk.use():
         hook = CheckpointSaverHook(tmp_path, save_steps=9, saver=Saver(background=True))
     with pytest.raises(errors.CheckpointWriteError, match="No space left on device"):
         with monitored([hook]) as session:
             session.run("train")
             hook._get_saver().wait()
-            layer.fail = True
+            disk.fail("create")
     assert steps_in(tmp_path) == [0]
 
 
@@ -353,9 +334,7 @@ def test_leaving_waits_no_longer_than_the_grace_period_and_says_so(tmp_path, cap
 
 
 def test_an_error_of_the_write_does_not_hide_why_the_session_was_left(tmp_path, caplog):
-    layer = Failing()
-    layer.fail = True
-    with files.use(layer):
+    with FaultyFilesystem("create").use():
         hook = CheckpointSaverHook(tmp_path, save_steps=1, saver=Saver(background=True))
     with pytest.raises(KeyError):
         with monitored([hook]):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-import runloop.clock
 from runloop.checkpoint import (
     CheckpointReader,
     RestoreReport,
@@ -29,6 +28,7 @@ from runloop.errors import (
 )
 from runloop.graph import Graph, get_or_create_global_step
 from runloop.session import Session
+from runloop.testing import FakeClock
 from tests.checkpoint.programs import make_session, set_step, step_of
 
 
@@ -148,18 +148,11 @@ def test_a_variable_that_cant_be_stored_is_named(tmp_path):
 
 
 def test_the_document_says_when(tmp_path):
-    class Clock(runloop.clock.SystemClock):
-        now = 1000.0
-
-        def time(self):
-            return self.now
-
-    clock = Clock()
-    with runloop.clock.use(clock):
+    with FakeClock(epoch=1000.0).use() as clock:
         saver = Saver()
     session = make_session(step=3)
     path = saver.save(session, tmp_path / "m", 3, metrics={"loss": 0.5, "odd": float("nan")})
-    clock.now = 1060.0
+    clock.advance(60.0)
     later = saver.save(session, tmp_path / "m", 4)
     with CheckpointReader(path) as reader:
         document = reader.document

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-import runloop as rl
 import runloop.compat.tf as tf
+from runloop.testing import FakeClock
 
 from .programs import Moment, standard
 from .test_hooks import events
@@ -100,19 +100,8 @@ def test_a_scaffold_puts_its_saver_and_summary_op_into_the_collections(graph):
 
 
 def test_a_worker_that_waits_too_long_raises_tensorflows_error(monkeypatch):
-    class Clock:
-        now = 0.0
-
-        def monotonic(self):
-            return self.now
-
-        time = monotonic
-
-        def sleep(self, secs):
-            self.now += secs
-
     scaffold = tf.train.Scaffold(ready_op=lambda: ["w"])
-    with rl.clock.use(Clock()):
+    with FakeClock().use():
         creator = tf.train.WorkerSessionCreator(scaffold, max_wait_secs=65)
     with pytest.raises(
         tf.errors.DeadlineExceededError, match="Session was not ready after waiting 65 secs"

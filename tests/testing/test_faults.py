@@ -79,6 +79,15 @@ def test_it_fails_as_often_as_it_is_told_to(tmp_path):
     assert for_ever.failed == 3
 
 
+def test_it_can_be_told_later(tmp_path, session):
+    disk = FaultyFilesystem()
+    save(disk, session, tmp_path)
+    disk.fail("rename", 2, errno.EIO)
+    with pytest.raises(OSError, match="not saved") as info:
+        save(disk, session, tmp_path)
+    assert (info.value.errno, disk.failed) == (errno.EIO, 1)
+
+
 def test_a_file_whose_close_fails_is_closed(tmp_path):
     disk = FaultyFilesystem("close")
     fd = disk.create(os.fspath(tmp_path / "x"))
