@@ -7,6 +7,7 @@ import os
 import re
 from typing import Any
 
+from runloop.checkpoint.accept import FormatCheck
 from runloop.checkpoint.files import Files, write_all
 from runloop.checkpoint.folder import data_file, unlisted
 from runloop.checkpoint.lock import FolderLock
@@ -40,6 +41,7 @@ class Keeper:
         self.records: list[Record] = []
         self._files = files
         self._rules = rules
+        self._format_check = FormatCheck()
         self._lock = FolderLock(folder)
         self._known = False
         self._started: float | None = None
@@ -153,7 +155,14 @@ class Keeper:
             **document,
         }
         try:
-            write_checkpoint(self._files, path, arrays, whole_document, alone=alone)
+            write_checkpoint(
+                self._files,
+                path,
+                arrays,
+                whole_document,
+                alone=alone,
+                format_check=self._format_check,
+            )
         except CheckpointWriteError:
             # It may have got its name and not been confirmed: then it is whole, and there to be
             # given up in its turn.

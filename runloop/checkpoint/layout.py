@@ -14,8 +14,9 @@ as zeros. It stands at a fixed place, so that it can be checked before anything 
 
 Why the header is made here and not by safetensors' ``serialize_file``: that one wants all
 checksums before it writes the first byte, leaves the file's mode 0600, does not fsync, and holds
-the interpreter's lock all the while (all seen with 0.8.0). The tests read every kind of file back
-through safetensors itself.
+the interpreter's lock all the while (all seen with 0.8.0). Safetensors has the last word all the
+same: it opens the first file of every structure before that gets its name
+(:mod:`runloop.checkpoint.accept`), and the tests read every kind of file back through it.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ class HeaderTemplate:
             _inner(f'{quoted(e.stored_name)}: {{"dtype": {quoted(e.storage.logical)}, "crc32": "')
             for e in entries
         ]
-        self._tail = "".join(
+        #: Names, dtypes, shapes and places, as they stand in the header.
+        self.structure = "".join(
             f',{quoted(e.stored_name)}:{{"dtype":"{e.storage.code}","shape":'
             f"[{','.join(map(str, e.shape + e.storage.trailing))}],"
             f'"data_offsets":[{e.start},{e.end}]}}'
@@ -151,7 +153,9 @@ class HeaderTemplate:
             [f'{part}{crc:08x}\\"}}' for part, crc in zip(self._tensors, crcs, strict=True)]
         )
         document = f'"{_inner(self._document_head)}{tensors}}}}}"'
-        header = f'{PREFIX.decode()}00000000","{DOCUMENT_KEY}":{document}}}{self._tail}}}'.encode()
+        header = (
+            f'{PREFIX.decode()}00000000","{DOCUMENT_KEY}":{document}}}{self.structure}}}'.encode()
+        )
         header += b" " * (-len(header) % 8)
         raw = struct.pack("<Q", len(header)) + header
         digits = f"{zlib.crc32(raw):08x}".encode()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from runloop.checkpoint.accept import FormatCheck
 from runloop.checkpoint.crc import Checksums
 from runloop.checkpoint.files import Files, write_all
 from runloop.checkpoint.layout import HeaderTemplate, plan_entries
@@ -24,16 +25,22 @@ _BATCH_BYTES = 1 << 20  # small tensors are written together up to this size
 _LARGE_BYTES = 16 << 20
 
 
-def replace_file(files: Files, path: str, write: Callable[[int], None]) -> None:
+def replace_file(
+    files: Files,
+    path: str,
+    write: Callable[[int], None],
+    check: Callable[[str], None] | None = None,
+) -> None:
     """Put a new file in the place of ``path`` in one step.
 
-    Temporary file in the same folder, ``write``, fsync, rename, fsync of the folder. If anything
-    fails, the temporary is removed and what was at ``path`` stands.
+    Temporary file in the same folder, ``write``, fsync, ``check``, rename, fsync of the folder.
+    If anything fails, the temporary is removed and what was at ``path`` stands.
 
     Args:
         files: The file layer.
         path: Its folder must be there.
         write: Writes the content to the open file whose descriptor it gets.
+        check: Is given the temporary's path and raises if it must not take the place.
 
     Raises:
         CheckpointWriteError: If the system fails; names ``path``.
@@ -48,6 +55,8 @@ def replace_file(files: Files, path: str, write: Callable[[int], None]) -> None:
             files.sync(fd)
         finally:
             files.close(fd)
+        if check is not None:
+            check(temporary)
         files.rename(temporary, path)
         renamed = True
         files.sync_dir(folder)
@@ -115,6 +124,7 @@ def write_checkpoint(
     document: Mapping[str, Any],
     *,
     alone: bool = True,
+    format_check: FormatCheck | None = None,
 ) -> None:
     """Write a checkpoint file, all or nothing; see :func:`replace_file`.
 
@@ -126,10 +136,12 @@ def write_checkpoint(
         arrays: The tensors by name.
         document: What stands in the document beside them.
         alone: Whether nobody else is at work: then the checksums get a thread of their own.
+        format_check: Knows which structures safetensors has opened already.
 
     Raises:
         TypeError: If a dtype can't be stored; nothing is written then.
         CheckpointWriteError: If the system fails; names ``path``.
+        CheckpointFormatError: If safetensors can't open what was written.
     """
     entries = plan_entries(arrays)
     header = HeaderTemplate(entries, document)
@@ -166,4 +178,6 @@ def write_checkpoint(
         # Last, so that a file that was cut off has no valid beginning.
         write_all(files, fd, raw, 0)
 
-    replace_file(files, path, write)
+    opened = format_check or FormatCheck()
+    names = [entry.stored_name for entry in entries]
+    replace_file(files, path, write, lambda file: opened.check(file, header.structure, names))
