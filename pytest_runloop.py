@@ -1,4 +1,6 @@
-"""The pytest plugin of runloop's testing kit; see ``docs/testing-hooks.md``.
+"""Runloop's pytest plugin: the testing kit's fixtures and options, and ``--runloop-tf``.
+
+See ``docs/testing-hooks.md``, and ``docs/from-tensorflow.md`` for tests that import TensorFlow.
 
 It stands outside of the package, since pytest imports it at every start, and importing a module of
 the package would import all of runloop, and NumPy. Here runloop is imported when it is first used.
@@ -64,16 +66,32 @@ def memory_writer() -> MemorySummaryWriter:
     return MemorySummaryWriter()
 
 
-# -- the lifecycle of a failing test -------------------------------------------------------------
-
-
 def pytest_addoption(parser: Any) -> None:
-    """Add the option."""
-    parser.getgroup("runloop").addoption(
+    """Add the options."""
+    group = parser.getgroup("runloop")
+    group.addoption(
         "--runloop-trace",
         action="store_true",
         help="under a failing test, print how the hooks of its monitored sessions were called",
     )
+    group.addoption(
+        "--runloop-tf",
+        action="store_true",
+        help="let `import tensorflow` give runloop.compat.tf",
+    )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: Any) -> Generator[None, Any, Any]:
+    """Put runloop in TensorFlow's place before the first conftest.py is imported, if asked to."""
+    if early_config.known_args_namespace.runloop_tf:
+        from runloop.compat.tf import install
+
+        early_config.add_cleanup(install().uninstall)
+    return (yield)
+
+
+# -- the lifecycle of a failing test -------------------------------------------------------------
 
 
 _RECORDER: pytest.StashKey[Any] = pytest.StashKey()

@@ -63,8 +63,8 @@ LANDINGS = (
 # What `pip install` brings without extras; everything else is imported where it is used.
 REQUIRED = {"numpy", "safetensors"}
 OPTIONAL = {"ml_dtypes", "torch", "tensorboardX", "tqdm"}
-# These are for test environments, and are imported by nothing else in the package.
-FOR_TESTING = ("runloop.testing", "runloop.compat.pytest_plugin")
+# This is for test environments, and is imported by nothing else in the package.
+FOR_TESTING = ("runloop.testing",)
 OPTIONAL_FOR_TESTING = {"hypothesis", "pytest"}
 
 

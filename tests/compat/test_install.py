@@ -32,7 +32,7 @@ def make():
 """
 
 
-PLUGIN = ("-p", "runloop.compat.pytest_plugin")  # the entry points may not be installed
+PLUGIN = ("-p", "pytest_runloop")  # the entry points may not be installed
 
 
 def run(*arguments, folder):
@@ -136,7 +136,7 @@ def test_a_module_runs_too_and_pytest_is_one(tmp_path):
 def test_the_option_comes_with_the_package():
     root = Path(__file__).parents[2]
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
-    assert "runloop.compat.pytest_plugin" in project["entry-points"]["pytest11"].values()
+    assert "pytest_runloop" in project["entry-points"]["pytest11"].values()
 
 
 def test_the_option_is_in_force_before_the_first_conftest(tmp_path):

@@ -8,7 +8,7 @@ pytest_plugins = ["pytester"]
 
 def run(pytester, source, *options):
     pytester.makepyfile(source)
-    return pytester.runpytest_subprocess("-p", "pytest_runloop", "-p", "no:cacheprovider", *options)
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
 
 
 def test_the_fixtures(pytester):
