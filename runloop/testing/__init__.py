@@ -5,15 +5,9 @@ Nothing in runloop imports this package; a program imports it in its tests.
 
 from runloop.testing.clock import FakeClock
 from runloop.testing.contract import assert_hook_contract
-from runloop.testing.doubles import (
-    FakeSession,
-    FakeSessionCreator,
-    MemorySummaryWriter,
-    RaiseAt,
-    RecordingHook,
-    RecordingListener,
-)
+from runloop.testing.doubles import RaiseAt, RecordingHook, RecordingListener
 from runloop.testing.events import Event
+from runloop.testing.fakes import FakeSession, FakeSessionCreator, MemorySummaryWriter
 from runloop.testing.faults import FaultyFilesystem
 from runloop.testing.harness import Action, HookHarness
 from runloop.testing.recorder import LifecycleRecorder

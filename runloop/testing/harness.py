@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from runloop.summary import SummaryWriter
 from runloop.testing.clock import FakeClock
 from runloop.testing.events import Event
 from runloop.testing.recorder import LifecycleRecorder
+from runloop.testing.surroundings import HookLog, listen, scripted
 
 __all__ = ["Action", "HookHarness"]
 
@@ -112,11 +112,11 @@ class HookHarness:
         self._runs_left: int | None = None
         self._scalars: list[tuple[str, Any, int]] = []
         self._undo: list[Callable[[], None]] = []
-        self._log = _HookLog(self._is_calling_hook)
+        self._log = HookLog(self._is_calling_hook)
         with self.graph.as_default():
             get_or_create_global_step()
             for name, values in (outputs or {}).items():
-                self.graph.op(_scripted(name, values, start_step), name=name)
+                self.graph.op(scripted(name, values, start_step), name=name)
             if train not in self.graph.elements:
                 self.graph.train_op(lambda: None, name=train)
 
@@ -406,7 +406,7 @@ class HookHarness:
                     continue
                 own = vars(writer)
                 if getattr(own.get("add_scalar"), "listens_for", None) is not self:
-                    self._undo.append(_listen(self, writer, self._scalars))
+                    self._undo.append(listen(self, writer, self._scalars))
 
     def _is_calling_hook(self) -> bool:
         return any(name in self._names for name in self.recorder.callers())
@@ -424,53 +424,6 @@ class _Creator:
         session = self._creator.create_session()
         self._harness._created(session)  # noqa: SLF001  # one class in two halves
         return session
-
-
-class _HookLog(logging.Handler):
-    """Keeps the messages of those moments in which a hook under test is called."""
-
-    def __init__(self, is_calling_hook: Callable[[], bool]) -> None:
-        super().__init__(logging.INFO)
-        self.messages: list[str] = []
-        self._is_calling_hook = is_calling_hook
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self._is_calling_hook():
-            self.messages.append(record.getMessage())
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        root = logging.getLogger()
-        level = root.level
-        root.addHandler(self)
-        root.setLevel(min(level, logging.INFO) if level else level)
-        try:
-            yield
-        finally:
-            root.removeHandler(self)
-            root.setLevel(level)
-
-
-def _listen(owner: Any, writer: Any, scalars: list[tuple[str, Any, int]]) -> Callable[[], None]:
-    """Note every scalar of ``writer``; return what undoes it."""
-    original = writer.add_scalar
-    before = vars(writer).get("add_scalar")
-
-    def add_scalar(tag: str, value: Any, step: int, *args: Any, **kwargs: Any) -> Any:
-        result = original(tag, value, step, *args, **kwargs)
-        scalars.append((tag, value.item() if hasattr(value, "item") else value, int(step)))
-        return result
-
-    add_scalar.listens_for = owner  # type: ignore[attr-defined]
-    writer.add_scalar = add_scalar
-
-    def undo() -> None:
-        if before is None:
-            del writer.add_scalar
-        else:
-            writer.add_scalar = before
-
-    return undo
 
 
 def _fake_clock() -> FakeClock:
@@ -492,21 +445,3 @@ def _makes_hooks(given: Any) -> bool:
 
 def _as_hooks(given: Any) -> tuple[Any, ...]:
     return tuple(given) if isinstance(given, (list, tuple)) else (given,)
-
-
-def _scripted(name: str, values: Any, start: int) -> Callable[[Any], Any]:
-    if isinstance(values, (list, tuple)) and not values:
-        raise ValueError(f"HookHarness: outputs[{name!r}] needs at least one value, got {values!r}")
-
-    def output(global_step: Any) -> Any:
-        step = int(global_step)
-        value = values
-        if isinstance(values, (list, tuple)):
-            value = values[min(max(step - start, 0), len(values) - 1)]
-        elif callable(values):
-            value = values(step)
-        if isinstance(value, BaseException):
-            raise value
-        return value
-
-    return output

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import runloop as rl
-from runloop.testing import assert_resume_exact
+from runloop.testing import assert_resume_exact, resume_child
 from runloop.testing.resume import _first_difference, _Outcome
 from tests.checks import fails
 
@@ -196,3 +196,14 @@ def test_points_that_are_none(points):
     )
     with fails(ValueError, text):
         assert_resume_exact(exact, steps=3, interrupt_at=points)
+
+
+def test_another_process_finds_the_function_by_module_or_by_file(tmp_path):
+    path = tmp_path / "my_program.py"
+    path.write_text("NAME = 'by file'", "utf-8")
+    assert resume_child._load("no_such_module.at_all", str(path)).NAME == "by file"
+    assert resume_child._load("__main__", str(path)).NAME == "by file"
+    assert resume_child._load("runloop.clock", str(path)) is rl.clock
+    text = "there is no module 'no_such_module', and 'nothing' can't be imported"
+    with fails(ImportError, text):
+        resume_child._load("no_such_module", "nothing")
