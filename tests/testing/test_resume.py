@@ -9,33 +9,7 @@ import runloop as rl
 from runloop.testing import assert_resume_exact, resume_child
 from runloop.testing.resume import _first_difference, _Outcome
 from tests.checks import fails
-
-
-def program(checkpoint_dir, hooks, *, attach=True, every=2, train=None, more=()):
-    graph = rl.Graph()
-    rng = np.random.default_rng(0)
-    graph.variable("w", np.zeros((3, 2)))
-    graph.variable("flag", np.array(False))
-    if attach:
-        graph.attach("rng", rng)
-
-    def step(w):
-        return w + rng.normal(size=w.shape)
-
-    graph.train_op(train or step, name="train", updates="w")
-    with rl.MonitoredTrainingSession(
-        graph=graph,
-        checkpoint_dir=checkpoint_dir,
-        save_checkpoint_steps=every,
-        hooks=[*hooks, *more],
-    ) as session:
-        while not session.should_stop():
-            session.run("train")
-
-
-def exact(checkpoint_dir, hooks):
-    stopper = rl.EarlyStoppingHook(lambda w: w.sum(), mode="max", patience_steps=100)
-    program(checkpoint_dir, hooks, more=[stopper])
+from tests.testing.resumable import ends_by_itself, exact, program
 
 
 def forgets_its_generator(checkpoint_dir, hooks):
@@ -166,10 +140,6 @@ def test_a_program_that_stops_before_it_is_interrupted():
 
     with fails(AssertionError, "make_run came back before it was interrupted after step 3"):
         assert_resume_exact(run, steps=5, interrupt_at=3)
-
-
-def ends_by_itself(checkpoint_dir, hooks):
-    program(checkpoint_dir, [rl.StopAtStepHook(last_step=2), *hooks])
 
 
 def test_a_process_that_was_not_killed():
