@@ -10,6 +10,7 @@ from runloop import errors
 from runloop.checkpoint import (
     CheckpointReader,
     KeepBest,
+    RestoreReport,
     Saver,
     get_checkpoint_state,
     latest_checkpoint,
@@ -72,6 +73,7 @@ __all__ = [
     "PreemptionHook",
     "ProfilerHook",
     "ProgressBarHook",
+    "RestoreReport",
     "RunArgs",
     "RunContext",
     "RunMetadata",
