@@ -48,7 +48,7 @@ def test_a_hook_of_runloops_keeps_the_contract(name, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_hook_of_runloops_keeps_the_contract_in_many_lives(name, tmp_path):
-    assert_hook_contract(lambda: HOOKS[name](tmp_path), max_examples=300, steps=20)
+    assert_hook_contract(lambda: HOOKS[name](tmp_path), max_examples=100, steps=15)
 
 
 def test_every_hook_that_runloop_ships_is_tried():
