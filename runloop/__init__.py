@@ -6,18 +6,10 @@ safetensors files that survive a crash at any moment. :func:`MonitoredTrainingSe
 usual parts together.
 """
 
-from runloop import errors
-from runloop.checkpoint import (
-    CheckpointReader,
-    KeepBest,
-    RestoreReport,
-    Saver,
-    get_checkpoint_state,
-    latest_checkpoint,
-    list_variables,
-    load_checkpoint,
-    load_variable,
-)
+from typing import TYPE_CHECKING, Any
+
+from runloop import checkpoint, errors
+from runloop.checkpoint import KeepBest, Saver, get_checkpoint_state
 from runloop.coordinator import Coordinator, LooperThread
 from runloop.creators import ChiefSessionCreator, SessionCreator, WorkerSessionCreator
 from runloop.data import Batches
@@ -101,3 +93,29 @@ __all__ = [
     "load_checkpoint",
     "load_variable",
 ]
+
+if TYPE_CHECKING:
+    from runloop.checkpoint import (
+        CheckpointReader,
+        RestoreReport,
+        latest_checkpoint,
+        list_variables,
+        load_checkpoint,
+        load_variable,
+    )
+else:
+    _LATE = {
+        "CheckpointReader",
+        "RestoreReport",
+        "latest_checkpoint",
+        "list_variables",
+        "load_checkpoint",
+        "load_variable",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:  # see runloop.checkpoint, which imports them when they are needed
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(checkpoint, name)
+        globals()[name] = value
+        return value

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from runloop import clock
-from runloop.checkpoint import Saver, restore_newest
+from runloop.checkpoint import Saver
 from runloop.graph import Graph, get_default_graph
 from runloop.scaffold import Scaffold
 from runloop.session import Session
@@ -101,6 +101,8 @@ class ChiefSessionCreator(SessionCreator):
             return True
         if not self._checkpoint_dir:
             return False
+        from runloop.checkpoint import restore_newest  # imported late there, too
+
         return restore_newest(saver, session, self._checkpoint_dir) is not None
 
     def _check(self, missing: str | None, what: str, more: str) -> None:

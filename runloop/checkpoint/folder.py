@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from runloop.checkpoint.reader import SUFFIX, CheckpointReader
+from runloop.checkpoint.names import SUFFIX
+from runloop.checkpoint.reader import CheckpointReader
 from runloop.checkpoint.state_file import CheckpointState, get_checkpoint_state, read_state
 from runloop.errors import (
     CheckpointCorruptError,

@@ -11,8 +11,9 @@ from runloop.checkpoint.accept import FormatCheck
 from runloop.checkpoint.files import Files, write_all
 from runloop.checkpoint.folder import data_file, unlisted
 from runloop.checkpoint.lock import FolderLock
+from runloop.checkpoint.names import SUFFIX
 from runloop.checkpoint.parse import Document
-from runloop.checkpoint.reader import SUFFIX, CheckpointReader
+from runloop.checkpoint.reader import CheckpointReader
 from runloop.checkpoint.retention import Record, Rules, keep, last_preserved
 from runloop.checkpoint.state_file import STATE_FILE, CheckpointState, format_state, read_state
 from runloop.checkpoint.writer import make_dirs, replace_file, sweep, write_checkpoint

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from runloop.checkpoint.crc import Checksums
+from runloop.checkpoint.names import SUFFIX
 from runloop.checkpoint.parse import Document, Stored, header_length, parse_header
 from runloop.checkpoint.rawbytes import fill
 from runloop.dtypes import dtype_of_code, named, storage_of
@@ -23,10 +24,8 @@ from runloop.errors import (
 )
 from runloop.naming import nearest
 
-__all__ = ["SUFFIX", "CheckpointReader"]
+__all__ = ["CheckpointReader"]
 
-#: What the name of every data file ends with.
-SUFFIX = ".safetensors"
 _PIECE_BYTES = 1 << 20  # stays in the cache between its reading and its checksum
 _OPEN = (
     os.O_RDONLY

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from runloop.checkpoint.names import HOOKS
 from runloop.checkpoint.reader import CheckpointReader
 from runloop.errors import CheckpointFormatError, CheckpointMismatchError
 from runloop.session import Session
@@ -21,7 +22,6 @@ from runloop.unpack import ABSENT, Matching, Read, decode, like, references, sam
 
 __all__ = ["Choice", "RestoreReport", "restore"]
 
-HOOKS = "hooks"
 _SHOWN = 20
 
 

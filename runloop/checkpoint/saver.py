@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runloop import clock
 from runloop.checkpoint import files
 from runloop.checkpoint.background import Buffer, Worker
-from runloop.checkpoint.keeper import Keeper
-from runloop.checkpoint.rawbytes import CHUNK_BYTES
-from runloop.checkpoint.reader import SUFFIX, CheckpointReader
-from runloop.checkpoint.restore import HOOKS, Choice, RestoreReport, restore
+from runloop.checkpoint.names import HOOKS, SUFFIX
 from runloop.checkpoint.retention import KeepBest, Rules
 from runloop.checkpoint.state_file import STATE_FILE
 from runloop.dtypes import storage_of
 from runloop.naming import nearest
 from runloop.session import Session
 from runloop.state import pack, to_numpy
+
+if TYPE_CHECKING:
+    from runloop.checkpoint.keeper import Keeper
+    from runloop.checkpoint.restore import RestoreReport
 
 __all__ = ["Saver"]
 
@@ -144,6 +145,8 @@ class Saver:
         keeper = self._keeper
         if keeper is None or (keeper.folder, keeper.state_file) != (folder, latest_filename):
             self.close()
+            from runloop.checkpoint.keeper import Keeper  # a third of importing runloop
+
             keeper = self._keeper = Keeper(self._files, folder, self._rules, latest_filename)
         keeper.open(os.path.join(os.path.dirname(name), os.path.basename(os.fspath(save_path))))
         record = keeper.next_record(name, step, self._clock.time(), values)
@@ -319,6 +322,9 @@ class Saver:
             CheckpointCorruptError: If the file was cut off or changed; names the tensor.
             CheckpointFormatError: If it can't be understood.
         """
+        from runloop.checkpoint.reader import CheckpointReader  # a third of importing runloop
+        from runloop.checkpoint.restore import Choice, restore
+
         raw = _raw_session(session, "restore")
         choice = Choice(include, exclude, rename)
         self.wait()
@@ -381,6 +387,8 @@ def _place(
 def _all_finite(array: np.ndarray[Any, Any]) -> bool:
     if array.dtype.kind in "biumM":
         return True
+    from runloop.checkpoint.rawbytes import CHUNK_BYTES
+
     flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
     size = max(1, CHUNK_BYTES // max(1, array.itemsize))
     try:
