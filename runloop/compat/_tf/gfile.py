@@ -182,6 +182,7 @@ class GFile:
         return self
 
     def __next__(self) -> Any:
+        """Return the next line with its end; ``StopIteration`` at the end of the file."""
         line = self.readline()
         if not line:
             raise StopIteration
