@@ -72,7 +72,16 @@ def conform(value: Any, like: Any, what: str) -> Any:
             return np.asarray(value, dtype)
         except OverflowError as exc:
             raise _mismatch(what, like, f"{value!r}, which is out of its range") from exc
-    array = as_array(value)
+    if value is None:
+        raise ValueError(
+            f"{what}: expected {describe(like)}, got None, which is what a function without a "
+            f"return gives"
+        )
+    try:
+        array = as_array(value)
+    except ValueError as exc:
+        got = f"{value!r:.60}, whose parts are not of one shape"
+        raise _mismatch(what, like, got) from exc
     if tuple(array.shape) != tuple(like.shape) or array.dtype != dtype:
         raise _mismatch(what, like, describe(array))
     return array

@@ -15,7 +15,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     import difflib  # only when a message is made
 
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = [n for n in names if n.lower() == name.lower()]
+    close = close or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f" Did you mean {' or '.join(repr(n) for n in close)}?"
     if not names:

@@ -149,13 +149,14 @@ def read_leaf(name: str, obj: Any, path: str) -> Any:
     A key may itself have slashes in it. A sequence is entered by index.
 
     Raises:
-        KeyError: If there is nothing; names the nearest leaf that there is.
+        ValueError: If there is nothing; names the nearest leaf that there is.
     """
     found = list(_at(obj, path))
     if found:
         return found[0]
-    known = [leaf for leaf, _ in _leaves(obj, "")]
-    raise KeyError(f"{name}/{path} is no leaf of attached {name!r}.{nearest(path, known)}")
+    known = [f"{name}/{leaf}" for leaf, _ in _leaves(obj, "")]
+    full = f"{name}/{path}"
+    raise ValueError(f"{full!r} is no leaf of attached {name!r}.{nearest(full, known)}")
 
 
 def _children(obj: Any) -> Iterator[tuple[str, Any]]:

@@ -37,6 +37,7 @@ class Store:
 
         Raises:
             TypeError: If an initial value is no array, or that of ``global_step`` no integer.
+            ValueError: If an initial value is a list whose parts are not of one shape.
         """
         with self._growing:
             for variable in variables[len(self.values) :]:
@@ -104,12 +105,26 @@ class Store:
 
 
 def _initial_value(variable: Variable) -> Any:
-    value = variable.initial() if callable(variable.initial) else variable.initial
+    value = variable.initial
+    if callable(value):
+        try:
+            value = value()
+        except Exception as exc:  # whatever it is, whose it is is worth knowing
+            exc.add_note(
+                f"(raised by the function that gives variable {variable.name!r} its value)"
+            )
+            raise
     if variable.name == GLOBAL_STEP:
         return step_value(value)
     if value is None:
         raise TypeError(f"variable {variable.name!r}: its initial value is None; give an array")
-    array = as_array(value)
+    try:
+        array = as_array(value)
+    except ValueError as exc:
+        raise ValueError(
+            f"variable {variable.name!r}: its initial value is no array, since its parts are not of "
+            f"one shape: {value!r:.60}; give an array, or graph.attach({variable.name!r}, ...) it"
+        ) from exc
     if isinstance(array, np.ndarray) and array.dtype == object and array is not value:
         raise TypeError(
             f"variable {variable.name!r}: its initial value is of type {type(value).__name__}, "

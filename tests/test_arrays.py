@@ -115,7 +115,7 @@ HELP = (
         (np.zeros(2, ">f4"), ">f4 of shape (2,)"),
         ([1.0, 2.0], "float64 of shape (2,)"),
         (1.0, "float64 of shape ()"),
-        (None, "object of shape ()"),
+        ([[1.0], [1.0, 2.0]], "[[1.0], [1.0, 2.0]], whose parts are not of one shape"),
         ("text", "<U4 of shape ()"),
         (Duck([1, 2]), "duck32 of shape (2,)"),
     ],
@@ -129,6 +129,15 @@ def test_what_does_not_fit_is_refused_with_what_is_expected_and_what_came(value,
         + HELP.format("float32"),
     ):
         conform(value, like, "variable 'w': the feed")
+
+
+def test_nothing_is_refused_with_where_nothing_comes_from():
+    with fails(
+        ValueError,
+        "it: expected float32 of shape (2,), got None, which is what a function without a return "
+        "gives",
+    ):
+        conform(None, np.zeros(2, np.float32), "it")
 
 
 def test_what_fits_is_taken_without_a_copy():

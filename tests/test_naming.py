@@ -11,6 +11,10 @@ def test_the_nearest_names_are_suggested_best_first():
     assert nearest("weight", ["weights", "weight_1"]) == " Did you mean 'weights' or 'weight_1'?"
 
 
+def test_only_capitals_are_no_difference():
+    assert nearest("X", ["x", "loss", "Y"]) == " Did you mean 'x'?"
+
+
 def test_without_a_near_name_the_known_ones_are_listed():
     assert nearest("zzz", ["b", "a", "a"]) == " Known names: 'a', 'b'."
 
