@@ -139,7 +139,8 @@ class Dispatcher:
 
         Raises:
             RuntimeError: If two hooks, or a hook and the caller, feed the same; nothing ran.
-            TypeError: If ``before_run`` returns something else than ``RunArgs`` or ``None``.
+            TypeError: If ``before_run`` returns something else than ``RunArgs`` or ``None``, or
+                the feeds in them are no mapping.
         """
         before, after = self._before, self._after
         if run_metadata is not None:
@@ -164,6 +165,11 @@ class Dispatcher:
                 merged.append(wanted)
                 owners.append(index)
             if feeds:
+                if not isinstance(feeds, Mapping):
+                    raise TypeError(
+                        f"{self.names[index]}.before_run: feed_dict must be a mapping, "
+                        f"got {feeds!r}"
+                    )
                 hook_feeds = {} if hook_feeds is None else hook_feeds
                 _check_feeds(hook_feeds, feeds, "Same tensor is fed by two hooks.")
                 hook_feeds.update(feeds)
@@ -183,7 +189,11 @@ class Dispatcher:
             run_metadata = RunMetadata()
         results: list[Any]
         if owners:
-            outputs = session.run(merged, feed_dict, options, run_metadata)
+            try:
+                outputs = session.run(merged, feed_dict, options, run_metadata)
+            except (TypeError, ValueError) as exc:
+                self._note_who_asked(exc, session, merged, owners, feed_dict)
+                raise
             result = outputs[0]
             if len(owners) == len(self.hooks):
                 results = outputs[1:]
@@ -205,6 +215,29 @@ class Dispatcher:
         for deferred in context._deferred:  # noqa: SLF001  # the property costs a call a step
             deferred()
         return result, context._stop_requested  # noqa: SLF001  # the same
+
+    def _note_who_asked(
+        self,
+        exc: Exception,
+        session: Any,
+        merged: list[Any],
+        owners: list[int],
+        feed_dict: Mapping[Any, Any] | None,
+    ) -> None:
+        """Note on ``exc`` which hook asked for what can't be fetched, if that is what it says."""
+        check = getattr(session, "check_request", None)
+        if check is None:
+            return
+        # One request more each time: a feed may belong to a callable of any of them.
+        for count, index in enumerate([None, *owners], 1):
+            try:
+                check(merged[:count], feed_dict)
+            except (TypeError, ValueError) as found:
+                if str(found) == str(exc):
+                    if index is not None:  # else it is the caller's own
+                        asked = repr(merged[count - 1])
+                        exc.add_note(f"({self.names[index]} asked for it: {asked:.200})")
+                    return
 
     def _as_run_args(self, request: Any, index: int) -> RunArgs:
         try:

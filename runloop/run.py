@@ -71,7 +71,15 @@ class RunOptions:
             setattr(self, name, value)
 
     def merge(self, other: RunOptions) -> None:
-        """Take over what is greater in ``other``, option by option."""
+        """Take over what is greater in ``other``, option by option.
+
+        Raises:
+            TypeError: If ``other`` has no options.
+        """
+        if not hasattr(other, "trace_level"):
+            raise TypeError(
+                f"options must be RunOptions, got {other!r}; write RunOptions(trace_level=...)"
+            )
         for name in self._FIELDS:
             setattr(self, name, max(getattr(self, name), getattr(other, name, 0)))
 

@@ -64,10 +64,13 @@ class Session:
 
     def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None) -> None:
         if not isinstance(target, str):
-            raise TypeError(f"target must be a string, got {target!r}; write graph={target!r}")
+            raise TypeError(
+                f"target (master), the first argument, must be a string, got {target!r}; "
+                f"write graph=..."
+            )
         if target:
             raise ValueError(
-                f"target must be '': a session runs in its own process, got {target!r}"
+                f"target (master) must be '': a session runs in its own process, got {target!r}"
             )
         if graph is None:
             graph = get_default_graph()
@@ -157,6 +160,15 @@ class Session:
         if run_metadata is not None and run_metadata.step_stats:
             run_metadata.step_stats = ()  # of the run before
         return plan.execute(store, fetches, feed_values, None)
+
+    def check_request(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> None:
+        """Raise what :meth:`run` would raise for a request that can't be met; nothing is run.
+
+        Raises:
+            TypeError: If something can't be fetched or fed.
+            ValueError: If a name is not known, or a parameter is provided by nothing.
+        """
+        make_plan(self._graph, fetches, tuple(feed_dict or ()))
 
     def _plan(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> Plan:
         plan = self._old_plans.pop(key, None)

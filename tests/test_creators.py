@@ -161,7 +161,7 @@ def test_each_call_makes_another_session():
 
 
 def test_a_master_is_refused():
-    with pytest.raises(ValueError, match=r"^target must be ''"):
+    with pytest.raises(ValueError, match=r"^target \(master\) must be ''"):
         ChiefSessionCreator(master="grpc://host", graph=Graph()).create_session()
 
 

@@ -367,6 +367,21 @@ def test_what_before_run_returns_must_be_run_args(request_):
         dispatch([Wrong.__base__(), type("Wrong", (SessionRunHook,), {})(), Wrong()])
 
 
+def test_the_feeds_of_a_hook_must_be_a_mapping():
+    with fails(TypeError, "Asks_1.before_run: feed_dict must be a mapping, got [('x', 1)]"):
+        dispatch([Asks("w"), Asks(None, [("x", 1)])])
+
+
+def test_an_error_of_another_kind_of_session_is_left_as_it_is():
+    class Fails(Session):
+        def run(self, *args):
+            raise ValueError("its own")
+
+    with fails(ValueError, "its own") as caught:
+        Dispatcher([Asks("w")], FakeClock()).run(Fails(), "loss", None, None, None)
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_whatever_has_the_fields_of_run_args_will_do():
     class Request:
         fetches, feed_dict, options = "w", {"x": 1}, None

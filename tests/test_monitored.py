@@ -431,12 +431,28 @@ def test_a_hooks_unknown_fetch_is_named(kind):
         def before_run(self, run_context):
             return RunArgs("trian")
 
-    with kind(hooks=[Wrong()], graph=program()) as session:
+    with kind(hooks=[RecordingHook("A", asks="global_step"), Wrong()], graph=program()) as session:
         with pytest.raises(
             ValueError, match=r"^nothing is called 'trian': .* Did you mean 'train'"
-        ):
+        ) as caught:
             session.run("train")
+        assert caught.value.__notes__ == ["(Wrong asked for it: 'trian')"]
         assert session.raw_session().run("global_step") == 0
+
+
+@BOTH
+def test_a_wrong_fetch_of_the_callers_and_an_error_of_an_op_are_put_on_no_hook(kind):
+    graph = program()
+    graph.op(lambda: int("many"), name="broken")
+    with kind(hooks=[RecordingHook("A", asks="global_step")], graph=graph) as session:
+        with pytest.raises(ValueError, match="nothing is called 'trian'") as caught:
+            session.run("trian")
+        assert not hasattr(caught.value, "__notes__")
+        for broken in ("broken", lambda only: int("many" * only)):
+            with pytest.raises(ValueError, match="many") as caught:
+                session.run(broken, {} if broken == "broken" else {"only": 1})
+            assert len(caught.value.__notes__) == 1
+            assert "raised in op" in caught.value.__notes__[0]
 
 
 # -- row: two feeds of one tensor -----------------------------------------------------------------
@@ -703,12 +719,32 @@ def test_leaving_calls_end_on_each_with_the_session_open_and_then_closes(kind):
 @BOTH
 def test_closing_does_the_same_as_leaving(kind):
     log = []
-    session = kind(hooks=trio(log), graph=program())
-    raw = session.raw_session()
+    graphs = []
+
+    class Looks(SessionRunHook):
+        def end(self, session):
+            graphs.append(get_default_graph())
+
+    session = kind(hooks=[*trio(log), Looks()], graph=program())
+    raw, graph = session.raw_session(), session.graph
     log.clear()
     session.close()
     assert log == calls("end")
+    assert graphs == [graph]
     assert raw.closed
+
+
+@BOTH
+def test_a_method_that_a_hook_gives_itself_in_begin_is_called(kind):
+    seen = []
+
+    class Wraps(SessionRunHook):
+        def begin(self):
+            self.after_run = lambda run_context, run_values: seen.append(run_values.results)
+
+    with kind(hooks=[Wraps()], graph=program()) as session:
+        session.run("train")
+    assert seen == [None]
 
 
 @BOTH

@@ -83,6 +83,14 @@ def test_options_merge_by_maximum_in_both_directions():
     assert left == right == merged
 
 
+def test_what_has_no_options_is_not_merged():
+    with fails(
+        TypeError,
+        "options must be RunOptions, got {'trace_level': 3}; write RunOptions(trace_level=...)",
+    ):
+        RunOptions().merge({"trace_level": 3})
+
+
 def test_merging_leaves_the_other_alone():
     other = RunOptions(trace_level=1)
     RunOptions(trace_level=3).merge(other)
