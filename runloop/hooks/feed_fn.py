@@ -18,10 +18,17 @@ class FeedFnHook(SessionRunHook):
         feed_fn: A function without parameters that returns ``{name, Variable or Op: value}``,
             or ``None`` for no feed. Kept as the attribute ``feed_fn``.
 
+    Raises:
+        TypeError: If ``feed_fn`` can't be called.
+
     Follows ``tf.train.FeedFnHook`` of TensorFlow 2.21.
     """
 
     def __init__(self, feed_fn: Callable[[], Mapping[Any, Any] | None]) -> None:
+        if not callable(feed_fn):
+            raise TypeError(
+                f"FeedFnHook: feed_fn must be a function that returns the feeds, got {feed_fn!r}"
+            )
         self.feed_fn = feed_fn
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:

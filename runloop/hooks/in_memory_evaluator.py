@@ -53,8 +53,7 @@ class InMemoryEvaluatorHook(SessionRunHook):
 
     def begin(self) -> None:
         """Start to count anew."""
-        self._timer.reset()
-        self._iter_count = 0
+        self._iter_count = 0  # the timer starts anew with the first evaluation
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Evaluate before the first run."""

@@ -38,6 +38,7 @@ class LoggingTensorHook(SessionRunHook):
         formatter: A function that makes the line from ``{tag: value}``.
 
     Raises:
+        TypeError: If ``tensors`` is a single string.
         ValueError: If ``every_n_iter`` and ``every_n_secs`` are both given, or none of them and
             not ``at_end``, or ``every_n_iter`` is less than 1. From ``after_create_session``, if
             something that is to be fetched is not in the graph.
@@ -67,6 +68,11 @@ class LoggingTensorHook(SessionRunHook):
             )
         if every_n_iter is not None and every_n_iter <= 0:
             raise ValueError(f"invalid every_n_iter={every_n_iter}.")
+        if isinstance(tensors, str):
+            raise TypeError(
+                f"LoggingTensorHook: tensors must be several fetches, got {tensors!r}; "
+                f"write [{tensors!r}]"
+            )
         if isinstance(tensors, Mapping):
             self._tensors = dict(tensors)
             self._tag_order: list[Any] = sorted(tensors)

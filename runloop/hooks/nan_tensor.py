@@ -28,6 +28,7 @@ class NanTensorHook(SessionRunHook):
     Raises:
         NanLossDuringTrainingError: From ``after_run``. The updates of the run are done by then,
             and no checkpoint is written: ``end`` is not called.
+        TypeError: From ``after_run``, if the value is no number and no array of numbers.
 
     Follows ``tf.train.NanTensorHook`` of TensorFlow 2.21; that one takes scalars only.
     """
@@ -46,7 +47,7 @@ class NanTensorHook(SessionRunHook):
         if isinstance(value, float):  # np.float64 among them: this costs least
             if not math.isnan(value):
                 return
-        elif not np.isnan(value).any():
+        elif not self._has_nan(value):
             return
         name = label(self._loss_tensor)
         if self._fail_on_nan_loss:
@@ -56,3 +57,12 @@ class NanTensorHook(SessionRunHook):
             raise error
         _LOG.warning("%s is NaN: the model diverged, requesting a stop", name)
         run_context.request_stop()
+
+    def _has_nan(self, value: Any) -> bool:
+        try:
+            return bool(np.isnan(value).any())
+        except TypeError as exc:
+            raise TypeError(
+                f"NanTensorHook: the value of {label(self._loss_tensor)!r} must be a number or an "
+                f"array of numbers, got {value!r:.60}"
+            ) from exc

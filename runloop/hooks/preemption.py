@@ -38,14 +38,15 @@ class PreemptionHook(SessionRunHook):
         signals: The signals, as ``signal.Signals`` or their numbers.
 
     Raises:
-        TypeError: If ``signals`` is a single signal.
+        TypeError: If ``signals`` is a single signal, or one is given by its name.
         ValueError: If one is no signal of this system, or can't be caught.
         RuntimeError: From ``begin``, outside of the main thread, where Python allows no
             handlers; or if a signal has a handler that Python can't put back.
     """
 
     def __init__(self, signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> None:
-        if not isinstance(signals, Iterable):
+        given: Any = signals
+        if not isinstance(given, Iterable) or isinstance(given, str):
             raise TypeError(
                 f"PreemptionHook: signals must be several signals, got {signals!r}; "
                 f"write signals=({signals!r},)"
@@ -125,7 +126,11 @@ class PreemptionHook(SessionRunHook):
             signal.signal(*self._previous.popitem())
 
 
-def _checked(value: int) -> signal.Signals:
+def _checked(value: Any) -> signal.Signals:
+    if isinstance(value, str):
+        raise TypeError(
+            f"PreemptionHook: a signal is given as signal.SIGTERM or by its number, got {value!r}"
+        )
     try:
         number = signal.Signals(value)
     except ValueError as exc:

@@ -40,6 +40,12 @@ def test_intervals_are_checked():
             rl.LoggingTensorHook(["loss"], every_n_iter=wrong)
 
 
+def test_a_single_string_is_told_to_be_a_list():
+    text = r"^LoggingTensorHook: tensors must be several fetches, got 'loss'; write \['loss'\]$"
+    with pytest.raises(TypeError, match=text):
+        rl.LoggingTensorHook("loss", every_n_iter=1)
+
+
 def test_lines_have_tensorflows_form(caplog, time):
     hook = rl.LoggingTensorHook({"step": "global_step", "loss": "loss"}, every_n_iter=2)
     drive(program(LOSSES), [hook], runs=5, each=lambda _: time.advance(0.617))

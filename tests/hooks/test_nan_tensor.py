@@ -37,6 +37,14 @@ def test_without_failing_it_requests_a_stop(nan, caplog):
     assert caplog.records[-1].levelno == logging.WARNING
 
 
+@pytest.mark.parametrize("value", [None, "text", {"a": 1.0}], ids=repr)
+def test_what_is_no_number_is_told(value):
+    text = "NanTensorHook: the value of 'loss' must be a number or an array of numbers, got "
+    with pytest.raises(TypeError) as caught:
+        drive(program([value]), [rl.NanTensorHook("loss")])
+    assert str(caught.value) == f"{text}{value!r}"
+
+
 def test_numbers_pass():
     losses = [1, 1.0, np.float16(1), np.ones((2, 2)), np.array([]), math.inf, True]
     assert drive(program(losses), [rl.NanTensorHook("loss")], runs=7) == 7

@@ -413,6 +413,15 @@ def test_signals_are_checked():
         r"write signals=\(.*SIGTERM.*,\)$",
     ):
         rl.PreemptionHook(signal.SIGTERM)
+    with pytest.raises(
+        TypeError, match=r"^PreemptionHook: signals must be several .*'SIGTERM',\)$"
+    ):
+        rl.PreemptionHook("SIGTERM")
+    with pytest.raises(
+        TypeError,
+        match=r"^PreemptionHook: a signal is given as signal\.SIGTERM or by its number, got 'INT'$",
+    ):
+        rl.PreemptionHook(["INT"])
     with pytest.raises(ValueError, match=r"^PreemptionHook: this system has no signal 4711$"):
         rl.PreemptionHook([4711])
     with pytest.raises(

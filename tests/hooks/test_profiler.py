@@ -100,6 +100,12 @@ def test_there_is_a_span_for_every_op_and_for_both_methods_of_every_hook(tmp_pat
     assert rows["Slow.after_run"] == "hooks"
 
 
+def test_the_earliest_span_begins_at_0(tmp_path):
+    with clock.use(FakeClock(per_read=1.0)):
+        drive(program(), [rl.ProfilerHook(2, output_dir=tmp_path)], runs=2)
+    assert min(start for start, _ in spans(trace(tmp_path / "timeline-2.json")).values()) == 0
+
+
 def test_arrows_lead_from_each_op_to_those_that_read_it(tmp_path):
     drive(program(), [rl.ProfilerHook(2, output_dir=tmp_path)], runs=2)
     events = trace(tmp_path / "timeline-2.json")

@@ -116,6 +116,18 @@ def test_feed_fn_may_feed_nothing(nothing):
     assert drive(program(), [hook], runs=2) == 2
 
 
+def test_feeds_in_the_place_of_the_function_are_refused():
+    text = r"^FeedFnHook: feed_fn must be a function that returns the feeds, got \{'x': 1\}$"
+    with pytest.raises(TypeError, match=text):
+        rl.FeedFnHook({"x": 1})
+
+
+def test_what_feed_fn_returns_must_be_a_mapping():
+    text = r"^FeedFnHook\.before_run: feed_dict must be a mapping, got \[\('x', 1\)\]$"
+    with pytest.raises(TypeError, match=text):
+        drive(program(), [rl.FeedFnHook(lambda: [("x", 1)])], runs=1)
+
+
 # -- InMemoryEvaluatorHook ----------------------------------------------------------------------
 
 
