@@ -342,6 +342,22 @@ def test_the_plans_that_are_kept_are_bounded():
     assert sum(ref() is not None for ref in refs) <= 300
 
 
+@pytest.mark.parametrize("others", [0, 200])
+def test_a_plan_is_not_used_any_more_once_the_graph_has_grown(others):
+    """Nor one that has not been used for a while: as many others as there is room for come between."""
+    graph = small()[0]
+    session = Session(graph=graph)
+
+    def show(late=3):
+        return late
+
+    assert session.run(show) == 3
+    for i in range(others):
+        session.run(eval(f"lambda w: w + {i}"))
+    graph.variable("late", 5)
+    assert session.run(show) == 5
+
+
 def test_a_plan_in_use_is_kept_while_others_come_and_go(plans_made):
     session = Session(graph=small()[0])
     for i in range(1000):
