@@ -174,6 +174,42 @@ def test_tensorboard_reads_with_the_shim_in_place_of_tensorflow(tmp_path):
     assert done.stdout == "[(1, 1.0)]\n[(1, 1.0), (2, 2.0)]\n", done.stderr
 
 
+LOGS = """
+import runloop as rl
+import tensorflow as tf
+
+with rl.Graph().as_default() as graph:
+    graph.op(lambda: 0.5, name="loss")
+    tf.logging.info("too early")
+    {how}
+    tf.logging.info("begin")
+    hook = tf.train.LoggingTensorHook(["loss"], every_n_iter=1)
+    with tf.train.MonitoredSession(hooks=[hook]) as session:
+        session.run("loss")
+"""
+
+
+def test_log_lines_are_shown_from_the_level_that_is_set(tmp_path):
+    script = write(tmp_path, "a.py", LOGS.format(how="tf.logging.set_verbosity(tf.logging.INFO)"))
+    done = run("-m", "runloop.compat.tf", script, folder=tmp_path)
+    assert done.stderr.splitlines() == [
+        "INFO:tensorflow:begin",
+        "INFO:runloop.hooks.logging_tensor:loss = 0.5",
+    ]
+
+
+def test_a_program_that_shows_them_by_itself_is_left_to_it(tmp_path):
+    how = "import logging; logging.basicConfig(level='INFO', format='own %(message)s')"
+    script = write(tmp_path, "a.py", LOGS.format(how=how))
+    done = run("-m", "runloop.compat.tf", script, folder=tmp_path)
+    assert done.stderr.splitlines() == ["own begin", "own loss = 0.5"]
+
+
+def test_a_script_that_is_not_there(capsys):
+    assert main(["none.py"]) == 2
+    assert capsys.readouterr().err.endswith("there is no script none.py\n")
+
+
 def test_a_wrong_command_line_shows_the_usage(capsys):
     assert main([]) == 2
     assert main(["-m"]) == 2

@@ -28,6 +28,9 @@ tensorflow.python.framework.ops tensorflow.python.framework.meta_graph
 tensorflow.python.summary.writer.writer_cache tensorflow.python.client.timeline
 tensorflow.core.framework.summary_pb2 tensorflow.core.util.event_pb2
 tensorflow.core.protobuf.config_pb2 tensorflow.contrib.framework tensorflow.python.util.tf_export
+tensorflow.contrib.learn tensorflow.contrib.training
+tensorflow.contrib.learn.python.learn.session_run_hook
+tensorflow.contrib.learn.python.learn.basic_session_run_hooks
 """.split()  # noqa: SIM905
 
 
@@ -210,3 +213,24 @@ def test_importing_the_shim_is_cheap():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[] False\n"
+
+
+@pytest.mark.usefixtures("without_tensorflow")
+def test_what_is_missing_is_called_as_it_was_asked_for():
+    with (
+        tf.install(),
+        pytest.raises(ModuleNotFoundError, match=r"^tensorflow_estimator\.python\.x "),
+    ):
+        importlib.import_module("tensorflow_estimator.python.x")
+    with tf.install():
+        hooks = importlib.import_module("tensorflow_estimator.python.estimator.hooks")
+        with pytest.raises(
+            AttributeError, match=r"^tensorflow_estimator\.python\.estimator\.hooks\.x "
+        ):
+            hooks.x
+
+
+def test_the_names_of_the_last_versions_before_1_0():
+    assert tf.train.SummaryWriterCache is tf.summary.FileWriterCache
+    assert tf.train.SummaryWriter is tf.summary.FileWriter
+    assert tf.contrib.learn.SessionRunHook is tf.train.SessionRunHook

@@ -79,9 +79,14 @@ GRAPH_BUILDING = frozenset(
 """Names that build TensorFlow graphs."""
 
 
-def explain(name: str) -> str:
-    """Return why the shim has no ``name`` (``train.Supervisor``) and what to do."""
-    full = f"tensorflow.{name}"
+def explain(name: str, top: str = "tensorflow") -> str:
+    """Return why the shim has no ``name`` (``train.Supervisor``) and what to do.
+
+    Args:
+        name: The name below ``top``.
+        top: The package in which it was looked for; ``tensorflow_estimator`` is the other one.
+    """
+    full = f"{top}.{name}"
     if name in LEFT_OUT:
         return f"{full} is not part of runloop.compat.tf: {LEFT_OUT[name]}."
     parts = name.split(".")

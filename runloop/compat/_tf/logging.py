@@ -2,6 +2,7 @@
 
 As in TensorFlow, lines of the level that is set (``WARN`` at first) and above are shown; here by
 whatever handlers the program has, or by Python's last resort. Nothing is configured on import.
+``python -m runloop.compat.tf`` shows them by :func:`shown`, as TensorFlow's own logger does.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import logging as _logging
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import DEBUG, ERROR, FATAL, INFO, WARN, getLogger
 from typing import Any
 
@@ -31,10 +34,13 @@ __all__ = [
     "log_first_n",
     "log_if",
     "set_verbosity",
+    "shown",
     "vlog",
     "warning",
 ]
 
+# The lines of TensorFlow's stock hooks are of its own logger; those of runloop's are of these.
+_LOGGERS = ("tensorflow", "runloop")
 # The caller of these functions is the one that the record is to name.
 _CALLER = 2
 
@@ -112,13 +118,39 @@ def _times_before() -> int:
 
 
 def set_verbosity(v: int | str) -> None:
-    """Set the level from which on lines are shown: a number or a name such as ``"INFO"``."""
-    get_logger().setLevel(v)
+    """Set the level from which on lines are shown: a number or a name such as ``"INFO"``.
+
+    It holds for the lines of the stock hooks and sessions, too, whose logger is ``runloop``.
+    """
+    for name in _LOGGERS:
+        getLogger(name).setLevel(v)
 
 
 def get_verbosity() -> int:
     """Return the level from which on lines are shown."""
     return get_logger().getEffectiveLevel()
+
+
+class _Shown(_logging.StreamHandler):  # type: ignore[type-arg]  # it is generic in its stub only
+    """Shows lines as long as the program has no handlers of its own."""
+
+    def emit(self, record: _logging.LogRecord) -> None:
+        if not getLogger().handlers:
+            super().emit(record)
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Show log lines on standard error inside the ``with`` block, unless the program does it."""
+    handler = _Shown()
+    handler.setFormatter(_logging.Formatter(_logging.BASIC_FORMAT))
+    for name in _LOGGERS:
+        getLogger(name).addHandler(handler)
+    try:
+        yield
+    finally:
+        for name in _LOGGERS:
+            getLogger(name).removeHandler(handler)
 
 
 def flush() -> None:

@@ -42,7 +42,8 @@ class ShimModule(ModuleType):
             if name.startswith("__"):
                 raise AttributeError(name)
             space = vars(self).get("_space", "")
-            raise AttributeError(explain(f"{space}.{name}" if space else name))
+            inner = f"{space}.{name}" if space else name
+            raise AttributeError(explain(inner, self.__name__.partition(".")[0]))
         module, _, attribute = members[name].partition(":")
         value: Any = importlib.import_module(module)
         if attribute:
@@ -86,7 +87,7 @@ class _Explainer:
         top, dot, inner = name.partition(".")
         if dot and top in _TOPS and getattr(sys.modules.get(top), "_space", None) is not None:
             # Without name=: with it, "from tensorflow import x" would hide the text.
-            raise ModuleNotFoundError(explain(inner))
+            raise ModuleNotFoundError(explain(inner, top))
 
 
 class Installation:

@@ -80,6 +80,8 @@ _TRAIN = {
     **_SAVING,
     **_members(f"{_TF}.graphs", "_as_graph_element=as_graph_element"),
     **_members(f"{_TF}.records", "summary_iterator"),
+    # Of the last versions before 1.0.
+    **_members(f"{_TF}.writer", "SummaryWriter=FileWriter SummaryWriterCache=FileWriterCache"),
 }
 _PROTOS = _members(
     f"{_TF}.protos", "Event LogMessage SessionLog Summary SummaryDescription TaggedRunMetadata"
@@ -214,6 +216,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "contrib.framework": {
         **_STEP, **_READING, **_members(f"{_TF}.graphs", "get_variables=global_variables"),
     },
+    "contrib.learn": {**_HOOKS, **_members(f"{_TF}.switches", "Estimator ModeKeys")},
     "contrib.summary": {},
     "contrib.training": _HOOKS,
 }  # fmt: skip
@@ -254,10 +257,14 @@ _DEEP: Mapping[str, tuple[str, ...]] = {
     "python.summary.writer.writer_cache": ("tensorflow.python.summary.writer.writer",),
     "python.training.basic_session_run_hooks": (
         f"{_HOOKS_OF_ESTIMATOR}.basic_session_run_hooks",
+        "tensorflow.contrib.learn.python.learn.basic_session_run_hooks",
+        "tensorflow.contrib.learn.basic_session_run_hooks",
         "tensorflow.python.estimator.hooks.basic_session_run_hooks",
     ),
     "python.training.session_run_hook": (
         f"{_HOOKS_OF_ESTIMATOR}.session_run_hook",
+        "tensorflow.contrib.learn.python.learn.session_run_hook",
+        "tensorflow.contrib.learn.session_run_hook",
         "tensorflow.python.estimator.hooks.session_run_hook",
     ),
     "python.training.saver": (
