@@ -32,17 +32,23 @@ class Keeper:
         folder: Where the state file is; need not be there yet.
         rules: What is kept.
         state_file: The state file's name. Each has an order and a retention of its own.
+        format_check: Knows which structures safetensors has opened already.
     """
 
     def __init__(
-        self, files: Files, folder: str, rules: Rules, state_file: str = STATE_FILE
+        self,
+        files: Files,
+        folder: str,
+        rules: Rules,
+        state_file: str = STATE_FILE,
+        format_check: FormatCheck | None = None,
     ) -> None:
         self.folder = folder
         self.state_file = state_file
         self.records: list[Record] = []
         self._files = files
         self._rules = rules
-        self._format_check = FormatCheck()
+        self._format_check = format_check or FormatCheck()
         self._lock = FolderLock(folder)
         self._known = False
         self._started: float | None = None
@@ -60,13 +66,15 @@ class Keeper:
             CheckpointWriteError: If the folder can't be made or locked.
         """
         make_dirs(self._files, self.folder)
-        if self._lock.acquire() or not self._known:
-            data_folder = os.path.dirname(os.path.join(self.folder, prefix))
-            for folder in {self.folder, data_folder or "."}:
+        data_folder = os.path.join(self.folder, os.path.dirname(prefix))
+        is_first = self._lock.acquire()
+        if is_first:
+            # Only then: what lies there later may be what another saver of this process writes.
+            for folder in {self.folder, os.path.dirname(data_folder + os.sep) or "."}:
                 sweep(self._files, folder)
+        if is_first or not self._known:
             self._look(prefix)
             self._known = True
-        data_folder = os.path.join(self.folder, os.path.dirname(prefix))
         make_dirs(self._files, data_folder)
 
     def _look(self, prefix: str) -> None:
@@ -93,9 +101,12 @@ class Keeper:
         for name, reader in unlisted(os.path.join(self.folder, below), listed):
             if isinstance(reader, CheckpointReader):
                 with reader:
-                    if ours.fullmatch(name) and reader.document is not None:
+                    document = reader.document
+                    if document is None or document.state_file != self.state_file:
+                        continue
+                    if ours.fullmatch(name):
                         path = os.path.join(below, name)
-                        found[path] = self._known_record(path, reader.document)
+                        found[path] = self._known_record(path, document)
         self.records = sorted(found.values(), key=lambda record: (record.serial, record.name))
 
     def _record(self, name: str, serial: int, time: float) -> Record:
@@ -151,6 +162,7 @@ class Keeper:
             "serial": record.serial,
             "time": record.time,
             "started": started,
+            "state_file": self.state_file,
             # JSON has no NaN and no infinity; float() reads them from a string.
             "metrics": {k: v if v - v == 0 else str(v) for k, v in record.metrics.items()},
             **document,

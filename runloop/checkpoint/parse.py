@@ -13,8 +13,10 @@ import struct
 from typing import Any, NamedTuple, NoReturn
 
 from runloop.checkpoint.layout import CRC_KEY, DOCUMENT_KEY, VERSION, header_crc
+from runloop.checkpoint.state_file import STATE_FILE
 from runloop.dtypes import CODES
 from runloop.errors import CheckpointCorruptError, CheckpointFormatError
+from runloop.state import MAX_DEPTH
 
 __all__ = ["MAX_HEADER_BYTES", "Document", "Stored", "header_length", "parse_header"]
 
@@ -23,6 +25,8 @@ MAX_HEADER_BYTES = 100_000_000
 _MAX_BRACKETS = 4_000_000
 _MAX_QUOTES = 32_000_000
 _MAX_DIMENSIONS = 64
+# What pack() makes of MAX_DEPTH mappings, three levels of JSON each, is well below it.
+_MAX_LEVELS = 3 * MAX_DEPTH + 20
 _MAX_BYTES = 2**62
 # What is in every document; no few changed bits take all of it away.
 _SIGNS = ('"serial": ', '"started": ', '"attached": ', '"renamed": ', '"crc32": "')
@@ -57,6 +61,7 @@ class Document(NamedTuple):
         serial: Grows by one with every save into a folder.
         time: Seconds since 1970 when it was saved.
         started: ``time`` of the first save of the training.
+        state_file: The state file in which it was to be listed.
         metrics: ``{name: value}`` that retention goes by.
         attached: ``{name: node}`` of the attached state, see ``runloop.state``.
         hooks: ``{name: node}`` of the hooks' state.
@@ -66,6 +71,7 @@ class Document(NamedTuple):
     serial: int
     time: float
     started: float
+    state_file: str
     metrics: dict[str, float]
     attached: dict[str, Any]
     hooks: dict[str, Any]
@@ -247,11 +253,13 @@ def _document(
         if len(named) != len(tensors):
             raise ValueError("two tensors have one name")
         step = document["step"]
+        _check_levels([document["attached"], document["hooks"]])
         parsed = Document(
             step=None if step is None else int(step),
             serial=int(document["serial"]),
             time=float(document["time"]),
             started=float(document["started"]),
+            state_file=str(document.get("state_file", STATE_FILE)),
             metrics={str(k): float(v) for k, v in document["metrics"].items()},
             attached=dict(document["attached"]),
             hooks=dict(document["hooks"]),
@@ -259,3 +267,17 @@ def _document(
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise CheckpointFormatError(f"{path}: the document is malformed: {exc!r:.300}") from exc
     return named, parsed
+
+
+def _check_levels(nodes: list[Any]) -> None:
+    """Refuse what whoever walks the nodes could not follow."""
+    for _ in range(_MAX_LEVELS):
+        nodes = [
+            inner
+            for node in nodes
+            if isinstance(node, (dict, list))
+            for inner in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not nodes:
+            return
+    raise ValueError(f"its state is nested deeper than {_MAX_LEVELS} levels")

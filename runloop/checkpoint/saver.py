@@ -11,6 +11,7 @@ import numpy as np
 
 from runloop import clock
 from runloop.checkpoint import files
+from runloop.checkpoint.accept import FormatCheck
 from runloop.checkpoint.background import Buffer, Worker
 from runloop.checkpoint.names import HOOKS, SUFFIX
 from runloop.checkpoint.retention import KeepBest, Rules
@@ -92,6 +93,7 @@ class Saver:
         self._clock = clock.current()
         self._files = files.current()
         self._keeper: Keeper | None = None
+        self._format_check = FormatCheck()
         self._buffer = Buffer()
         self._worker = Worker()
 
@@ -120,7 +122,8 @@ class Saver:
                 above that.
             metrics: ``{name: value}`` to be kept with the checkpoint and for ``keep_best``.
             latest_filename: The state file's name. Savers that save into one folder under
-                different names keep each its own checkpoints.
+                different names keep each its own checkpoints; as a step is one file, they
+                should give them different names, too.
 
         Returns:
             The path of the data file; ``None`` if ``reject_nonfinite`` refused the state.
@@ -147,7 +150,9 @@ class Saver:
             self.close()
             from runloop.checkpoint.keeper import Keeper  # a third of importing runloop
 
-            keeper = self._keeper = Keeper(self._files, folder, self._rules, latest_filename)
+            keeper = self._keeper = Keeper(
+                self._files, folder, self._rules, latest_filename, self._format_check
+            )
         keeper.open(os.path.join(os.path.dirname(name), os.path.basename(os.fspath(save_path))))
         record = keeper.next_record(name, step, self._clock.time(), values)
         path = os.path.join(folder, name)
@@ -317,6 +322,7 @@ class Saver:
 
         Raises:
             TypeError: If ``session`` is none.
+            ValueError: With ``strict``, if a pattern of ``include`` matches no name.
             CheckpointNotFoundError: If there is no such file.
             CheckpointMismatchError: With ``strict``, if it does not fit; carries the report.
             CheckpointCorruptError: If the file was cut off or changed; names the tensor.

@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
-from runloop.checkpoint import Saver
+from runloop.checkpoint import Saver, files
+from runloop.checkpoint.files import Files
 from runloop.checkpoint.lock import LOCK_FILE, FolderLock, holder_of
 from runloop.errors import CheckpointLockedError, CheckpointWriteError
 from tests.checkpoint.programs import make_session
@@ -92,6 +94,30 @@ def test_savers_of_one_process_share_a_folder(tmp_path):
     one.close()
     two.save(make_session(), tmp_path / "m", 3)
     assert holder_of(tmp_path)["pid"] == os.getpid()
+
+
+class Held(Files):
+    """The renaming of the first file waits until it is let go."""
+
+    def __init__(self):
+        self.there, self.go = threading.Event(), threading.Event()
+
+    def rename(self, source, target):
+        self.there.set()
+        assert self.go.wait(30)
+        super().rename(source, target)
+
+
+def test_a_saver_leaves_alone_what_another_of_its_process_is_writing(tmp_path):
+    layer = Held()
+    with files.use(layer):
+        one = Saver(background=True)
+    one.save(make_session(), tmp_path / "one", 1)
+    assert layer.there.wait(30)
+    Saver().save(make_session(), tmp_path / "two", 1, latest_filename="two")
+    layer.go.set()
+    one.wait()
+    assert (tmp_path / "one-1.safetensors").exists()
 
 
 def test_the_lock_is_given_back(tmp_path):

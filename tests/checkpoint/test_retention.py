@@ -155,6 +155,17 @@ def test_after_a_rollback_the_new_file_is_not_lost_to_an_old_higher_step(tmp_pat
     assert load_variable(tmp_path, "global_step") == 60
 
 
+def test_savers_with_different_state_files_keep_each_its_own(tmp_path):
+    for first, expected in ((0, [2, 3, 5]), (10, [12, 13, 15])):
+        last, best = Saver(max_to_keep=2), Saver(max_to_keep=1)
+        for step in (first + 1, first + 2, first + 3):
+            last.save(make_session(), tmp_path / "m", step)
+        best.save(make_session(), tmp_path / "m", first + 5, latest_filename="best")
+        assert names(tmp_path) == sorted(expected)
+        last.close()
+        best.close()
+
+
 def test_saving_a_step_again_counts_once(tmp_path):
     saver, session = Saver(max_to_keep=2), make_session()
     for step in (1, 2, 2, 2):
