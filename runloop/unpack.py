@@ -2,7 +2,8 @@
 
 :class:`Matching` walks the objects and the document side by side and only takes notes: what fits,
 what is missing, unexpected or mismatched, what will have to be read, called and replaced. Nothing
-is touched until :meth:`Matching.load_objects` and :meth:`Matching.put_back` are called.
+is touched until :meth:`Matching.load_objects` and :meth:`Matching.put_back` are called, and
+:meth:`Matching.decode` before them finds what in the document can't be understood.
 
 Arrays are matched by name; shape and dtype must fit. Numbers, strings and ``None`` are data: they
 are replaced by what was saved, with the keys and lengths of the mappings and lists that hold
@@ -173,7 +174,8 @@ class Matching:
 
     Attributes:
         reads: The arrays to restore.
-        missing: Names here that the file has nothing for.
+        missing: Names of arrays here that the file has nothing for.
+        missing_objects: Names of objects with a state of their own, likewise.
         unexpected: Names in the file that have no place here.
         mismatched: ``{name: what differs}``.
         restored: Names of what is restored otherwise than by a read.
@@ -187,6 +189,7 @@ class Matching:
     ) -> None:
         self.reads: list[Read] = []
         self.missing: list[str] = []
+        self.missing_objects: list[str] = []
         self.unexpected: list[str] = []
         self.mismatched: dict[str, str] = {}
         self.restored: list[str] = []
@@ -195,8 +198,9 @@ class Matching:
         self._source_name = source_name
         self._wanted = wanted
         self._names: set[str] = set()
+        # What each is given at the end, as a node until it is decoded; ABSENT if that is nothing.
         self._objects: list[tuple[str, Any, str, Any]] = []
-        self._puts: list[Callable[[], None]] = []
+        self._puts: list[tuple[Callable[[Any], None], Any]] = []
 
     # -- the walk -------------------------------------------------------------------------------
 
@@ -237,9 +241,10 @@ class Matching:
             self._object(path, current, kind, node)
         elif isinstance(current, (Mapping, list, tuple)) and not self._is_data(current, node):
             self._container(path, current, node, put)
-        elif node is not ABSENT and self._wanted(path):
+        elif node is not ABSENT:
             self.used.update(references(node))
-            self._replace(path, current, node, put)
+            if self._wanted(path):
+                self._replace(path, current, node, put)
 
     def _array_leaf(
         self, path: str, current: Any, node: Any, put: Callable[[Any], None] | None
@@ -251,22 +256,23 @@ class Matching:
         self._names.add(name)
         if node is None and put is not None:
             if self._wanted(name):
-                self._puts.append(lambda: put(None))
+                self._puts.append((put, None))
                 self.restored.append(name)
             return
         self.array(name, current, put)
 
     def _object(self, path: str, current: Any, kind: str, node: Any) -> None:
+        self.used.update(references(node))  # also if it is left out: they are its own
         if not self._wanted(path):
             return
-        self.used.update(references(node))
         if node is ABSENT:
-            self.missing.append(path)
+            self.missing_objects.append(path)
             return
-        if tag_of(node) != "$object":
+        saved = node["$object"] if tag_of(node) == "$object" else None
+        if not isinstance(saved, list) or len(saved) != 2:
             self.mismatched[path] = f"expected the state of a {type(current).__name__}"
             return
-        found, inner = node["$object"]
+        found, inner = saved
         if found not in KINDS or found != kind:
             self.mismatched[path] = f"expected the state of a {kind}, found that of a {found!r:.40}"
             return
@@ -301,7 +307,7 @@ class Matching:
             inner = nodes.pop(key, ABSENT)
             if inner is ABSENT and node is not ABSENT and not _has_arrays(value):
                 if isinstance(current, dict) and self._wanted(below):
-                    self._puts.append(_popper(current, key))
+                    self._puts.append((_popper(current, key), ABSENT))
                 continue
             target: Any = items if is_tuple else current
             writable = hasattr(target, "__setitem__") and (not is_tuple or put is not None)
@@ -310,7 +316,7 @@ class Matching:
             self._extra(f"{path}/{key}", current, key, inner)
         if is_tuple and put is not None:
             make = getattr(type(current), "_make", type(current))
-            self._puts.append(lambda: put(make(items.values())))
+            self._puts.append((lambda _: put(make(items.values())), ABSENT))
 
     def _extra(self, path: str, current: Any, key: Any, node: Any) -> None:
         """Note what the file has and the container here has not."""
@@ -320,22 +326,19 @@ class Matching:
             if self._wanted(path):
                 self.unexpected.extend(names or [path])
         elif self._wanted(path):
-            self._puts.append(lambda: _setter(current, key)(decode(node, self._source)))
+            self._puts.append((_setter(current, key), node))
             self.restored.append(path)
 
     def _replace(
         self, path: str, current: Any, node: Any, put: Callable[[Any], None] | None
     ) -> None:
-        source = self._source
         if isinstance(current, list) and isinstance(node, list):
-            self._puts.append(lambda: current.__setitem__(slice(None), decode(node, source)))
+            self._puts.append((_setter(current, slice(None)), node))
         elif isinstance(current, dict) and (tag_of(node) in (None, "$dict")) and node is not None:
-            self._puts.append(lambda: _refill(current, decode(node, source)))
+            self._puts.append((lambda content: _refill(current, content), node))
         elif put is not None:
             make = type(current)._make if hasattr(current, "_make") else None  # a named tuple
-            self._puts.append(
-                lambda: put(make(decode(node, source)) if make else decode(node, source))
-            )
+            self._puts.append(((lambda value: put(make(value))) if make else put, node))
         else:
             self.mismatched[path] = f"a {type(current).__name__} that can't be replaced here"
             return
@@ -343,15 +346,31 @@ class Matching:
 
     # -- the deed -------------------------------------------------------------------------------
 
+    def decode(self) -> None:
+        """Build what the objects and containers will be given; touches nothing.
+
+        Raises:
+            ValueError: If the document has something else than :func:`runloop.state.pack` makes.
+            CheckpointError: If a tensor can't be read.
+        """
+        source = self._source
+        self._objects = [
+            (path, obj, kind, decode(node, source)) for path, obj, kind, node in self._objects
+        ]
+        self._puts = [
+            (put, node if node is ABSENT else decode(node, source)) for put, node in self._puts
+        ]
+
     def load_objects(self) -> None:
         """Give the objects with a state of their own what was saved; all of them or none.
+
+        After :meth:`decode`.
 
         Raises:
             ValueError: If one does not take it; the others have their former state again.
         """
         done: list[tuple[Any, str, Any]] = []
-        for path, obj, kind, node in self._objects:
-            state = decode(node, self._source)
+        for path, obj, kind, state in self._objects:
             done.append((obj, kind, copy.deepcopy(state_of(obj, kind))))
             try:
                 _load(obj, kind, state)
@@ -363,9 +382,9 @@ class Matching:
                 ) from exc
 
     def put_back(self) -> None:
-        """Replace what is replaced and not written into."""
-        for put in self._puts:
-            put()
+        """Replace what is replaced and not written into; after :meth:`decode`."""
+        for put, value in self._puts:
+            put(value)
 
 
 def _load(obj: Any, kind: str, state: Any) -> None:
@@ -429,8 +448,8 @@ def _setter(container: Any, key: Any) -> Callable[[Any], None]:
     return put
 
 
-def _popper(container: dict[Any, Any], key: Any) -> Callable[[], None]:
-    def pop() -> None:
+def _popper(container: dict[Any, Any], key: Any) -> Callable[[Any], None]:
+    def pop(_: Any) -> None:
         del container[key]
 
     return pop

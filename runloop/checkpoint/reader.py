@@ -61,6 +61,11 @@ class CheckpointReader:
         self._open()
         try:
             status = os.fstat(self._fd)
+            if stat.S_ISDIR(status.st_mode):
+                raise CheckpointFormatError(
+                    f"{self.path}: a folder, and no data file; load_checkpoint opens the newest in "
+                    f"it, and restore_newest restores the newest that is whole"
+                )
             if not stat.S_ISREG(status.st_mode):
                 raise CheckpointFormatError(f"{self.path}: not a regular file")
             #: Bytes of the whole file.

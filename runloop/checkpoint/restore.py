@@ -16,6 +16,7 @@ import numpy as np
 from runloop.checkpoint.names import HOOKS
 from runloop.checkpoint.reader import CheckpointReader
 from runloop.errors import CheckpointFormatError, CheckpointMismatchError
+from runloop.naming import nearest
 from runloop.session import Session
 from runloop.state import to_numpy
 from runloop.unpack import ABSENT, Matching, Read, decode, like, references, same_but_for_order
@@ -31,7 +32,8 @@ class RestoreReport(NamedTuple):
     Attributes:
         path: The data file.
         step: The step at which it was saved, if that is known.
-        restored: Names of what was restored: variables, attached arrays and objects.
+        restored: Names of what was restored: variables, attached arrays and objects. In the report
+            of an error: of what fits.
         missing: Names that the session has and the file has not; left as they were.
         unexpected: Names that the file has and the session has not.
         mismatched: ``{name: what differs}``; left as they were.
@@ -50,12 +52,16 @@ class RestoreReport(NamedTuple):
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
-        step = "" if self.step is None else f" (step {self.step})"
-        lines = [f"{self.path}{step}: {len(self.restored)} restored"]
-        lines += _listed("missing in the file", self.missing)
-        lines += _listed("unexpected in the file", self.unexpected)
-        lines += _listed("mismatched", [f"{n}: {why}" for n, why in self.mismatched.items()])
-        return "\n".join(lines)
+        return _text(self, "restored")
+
+
+def _text(report: RestoreReport, verb: str) -> str:
+    step = "" if report.step is None else f" (step {report.step})"
+    lines = [f"{report.path}{step}: {len(report.restored)} {verb}"]
+    lines += _listed("missing in the file", report.missing)
+    lines += _listed("unexpected in the file", report.unexpected)
+    lines += _listed("mismatched", [f"{n}: {why}" for n, why in report.mismatched.items()])
+    return "\n".join(lines)
 
 
 def _listed(title: str, items: Iterable[str]) -> list[str]:
@@ -92,6 +98,7 @@ class Choice:
             if isinstance(patterns, str):
                 raise TypeError(f"{what} must be a list of patterns, got {patterns!r}")
         self._include = None if include is None else tuple(include)
+        self._matched: set[str] = set()
         self._exclude = tuple(exclude or ())
         self._rename = dict(rename or {})
         for there, here in self._rename.items():
@@ -108,7 +115,15 @@ class Choice:
 
         if any(fnmatchcase(name, pattern) for pattern in self._exclude):
             return False
-        return self._include is None or any(fnmatchcase(name, p) for p in self._include)
+        if self._include is None:
+            return True
+        matching = [pattern for pattern in self._include if fnmatchcase(name, pattern)]
+        self._matched.update(matching)
+        return bool(matching)
+
+    def unmatched(self) -> list[str]:
+        """Return the patterns of ``include`` that no name has matched so far."""
+        return [pattern for pattern in self._include or () if pattern not in self._matched]
 
     def there(self, name: str) -> str:
         """Return the name in the file of what is called ``name`` here."""
@@ -149,6 +164,8 @@ def restore(
         whole: Whether ``variables`` are all of the session's, so that others are unexpected.
 
     Raises:
+        ValueError: With ``strict``, if a pattern of ``include`` matches no name. Nothing was
+            touched.
         CheckpointMismatchError: With ``strict``, if something does not fit; carries the report.
             Nothing was touched.
         CheckpointCorruptError: If a tensor is damaged. Nothing was touched.
@@ -170,20 +187,23 @@ def restore(
     document = reader.document
     nodes = document.attached if document else {}
     for name, obj in state.attached.items():
+        matching.tree(name, obj, nodes.get(choice.there(name), ABSENT))
+    if document is not None:
         # A file without document is restored by names alone: only arrays can be found in it.
-        if document is None:
-            missing = len(matching.missing)
-            matching.tree(name, obj, ABSENT)
-            matching.missing[missing:] = [n for n in matching.missing[missing:] if n != name]
-        else:
-            matching.tree(name, obj, nodes.get(choice.there(name), ABSENT))
+        matching.missing += matching.missing_objects
     hooks = document.hooks if document else {}
     hooks = {name: node for name, node in hooks.items() if choice.wanted(f"{HOOKS}/{name}")}
     report = _report(reader, matching, choice, state.attached, whole=whole)
+    if strict and (unmatched := choice.unmatched()):
+        known = [*variables, *state.attached, *report.unexpected]
+        raise ValueError(
+            f"include: no name matches {unmatched[0]!r}; nothing was restored, and strict=False "
+            f"restores what matches.{nearest(unmatched[0], known)}"
+        )
     if strict and not report.exact:
         raise CheckpointMismatchError(
             f"the checkpoint does not fit the session, and nothing was restored; strict=False "
-            f"restores what fits: {report}",
+            f"restores what fits: {_text(report, 'fit')}",
             report,
         )
     _put(session, reader, matching, variable_reads, assigned, hooks)
@@ -212,10 +232,11 @@ def _report(
             used.update(references(node))
         for name, node in reader.document.attached.items():
             here = choice.here(name)
-            if here not in attached and choice.wanted(here):
+            if here not in attached:
                 names = set(references(node)) - used
                 used |= names
-                unexpected.extend(names or {name})
+                if choice.wanted(here):
+                    unexpected.extend(names or {name})
     if whole:
         unexpected += [
             name for name in reader.stored if name not in used and choice.wanted(choice.here(name))
@@ -250,6 +271,7 @@ def _put(
             assert read.put is not None  # noqa: S101 - _split left the others in place
             new.append((read.put, like(array, read.current)))
         states = {name: decode(node, reader) for name, node in hooks.items()}
+        matching.decode()
         matching.load_objects()
     except ValueError as exc:
         if isinstance(exc, CheckpointFormatError):

@@ -229,6 +229,10 @@ def without(key):
     return lambda document: {k: v for k, v in document.items() if k != key}
 
 
+def with_more(node):
+    return replaced(attached={"params": {"b": {"$tensor": "params/b"}, "more": node}})
+
+
 DOCUMENTS = {
     "no version": (without("version"), "the document has no version"),
     "a newer version": (
@@ -259,6 +263,18 @@ DOCUMENTS = {
     "a malformed value": (replaced(hooks={"H": {"$complex": 3}}), "malformed value $complex"),
     "a tensor that is not there": (replaced(hooks={"H": {"$tensor": "x"}}), "has no tensor 'x'"),
     "an unhashable key": (replaced(hooks={"H": {"$dict": [[[], 1]]}}), "malformed value $dict"),
+    "a value of an unknown dtype": (
+        with_more({"$scalar": ["evil", "00"]}),
+        "unknown dtype 'evil'",
+    ),
+    "a value of an unknown kind": (
+        with_more({"$pickle": "x"}),
+        "unknown kind of value '$pickle'",
+    ),
+    "deep state": (
+        with_more(json.loads("[" * 400 + "]" * 400)),
+        "its state is nested deeper than 320 levels",
+    ),
     "a tensor with a name that is a list": (
         replaced(hooks={"H": {"$tensor": []}}),
         "has no tensor",
@@ -286,7 +302,7 @@ def test_a_file_that_is_not_there_or_no_file(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match="can't be a file"):
         CheckpointReader("a\0b")
     (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(CheckpointError, match=r"not a regular file|can't be opened"):
+    with pytest.raises(CheckpointError, match=r"a folder, and no data file|can't be opened"):
         CheckpointReader(tmp_path / "folder.safetensors")
 
 
