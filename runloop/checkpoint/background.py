@@ -8,6 +8,7 @@ and the checkpoint before, like any other.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from runloop.errors import CheckpointTimeoutError
 
 __all__ = ["Buffer", "Worker"]
 
+_log = logging.getLogger(__name__)
 _ALIGN = 64
 
 
@@ -49,7 +51,8 @@ class Buffer:
             total += -(-size // _ALIGN) * _ALIGN
         if self._memory.size < total:
             # The old memory goes first, so that the two are never there together.
-            self._views = {}
+            # And what is said of it: there may be no room for the new one.
+            self._views, self._layout = {}, []
             self._memory = np.empty(0, np.uint8)
             self._memory = np.empty(total, np.uint8)
         self._views = {
@@ -83,6 +86,8 @@ class Worker:
             try:
                 job()
             except BaseException as exc:  # it is raised where somebody waits
+                # Nobody may: a program can end without.
+                _log.error("A checkpoint that was written in the background: %s", exc)
                 self._error = exc
 
         self._thread = threading.Thread(target=work, name="runloop-checkpoint")

@@ -19,6 +19,7 @@ from runloop.checkpoint import (
     latest_checkpoint,
     load_variable,
 )
+from runloop.checkpoint.background import Buffer
 from runloop.checkpoint.files import Files
 from runloop.errors import (
     CheckpointFormatError,
@@ -302,6 +303,24 @@ def test_a_program_that_ends_without_waiting_has_its_last_checkpoint(tmp_path):
     assert (load_variable(tmp_path, "w") == 1).all()
 
 
+def test_in_the_background_too_little_memory_is_no_empty_checkpoint():
+    buffer = Buffer()
+    small = {"w": np.ones(3)}
+    buffer.copy(small)
+    with pytest.raises(MemoryError):
+        buffer.copy({"w": np.broadcast_to(1.0, (1 << 46,))})
+    assert buffer.copy(small)["w"].tolist() == [1, 1, 1]
+
+
+def test_in_the_background_an_error_that_nobody_waits_for_is_logged(tmp_path, caplog):
+    saver, layer = held_saver()
+    layer.fail = True
+    layer.go.set()
+    saver.save(make_session(), tmp_path / "m", 1)
+    saver._worker._thread.join()
+    assert "A checkpoint that was written in the background: [Errno 28] not saved:" in caplog.text
+
+
 # -- restore --------------------------------------------------------------------------------------
 
 
@@ -394,7 +413,7 @@ def test_restore_is_strict_and_all_or_nothing(tmp_path):
     assert str(caught.value) == textwrap.dedent(
         f"""\
         the checkpoint does not fit the session, and nothing was restored; strict=False restores \
-what fits: {path} (step 5): 1 restored
+what fits: {path} (step 5): 1 fit
         missing in the file (2):
           ours
           rng
@@ -425,7 +444,8 @@ def test_a_file_of_another_program_is_restored_by_names_alone(tmp_path):
     safetensors.numpy.save_file(theirs, tmp_path / "theirs.safetensors")
     params = {"a": [np.zeros(3)], "lr": 0.5}
     session = program(
-        {"w": np.zeros((2, 3), np.float32)}, {"p": params, "rng": np.random.default_rng()}
+        {"w": np.zeros((2, 3), np.float32)},
+        {"p": params, "rng": np.random.default_rng(), "loop": {"rng": np.random.default_rng()}},
     )
     report = Saver().restore(session, tmp_path / "theirs")
     assert report.restored == ("w", "p/a/0")
@@ -462,6 +482,37 @@ def test_a_part_is_restored_under_other_names(tmp_path):
         Saver().restore(session, path, include="body/*")
     with pytest.raises(ValueError, match="both sides must end with '/' or none"):
         Saver().restore(session, path, rename={"a/": "b"})
+    with pytest.raises(ValueError, match=r"include: no name matches 'bdy/\*'; nothing was rest"):
+        Saver().restore(session, path, include=["new", "bdy/*"], rename=rename)
+    assert (session.run("new") == 0).all()
+    part = {"include": ["new", "bdy/*"], "rename": rename}
+    assert Saver().restore(session, path, strict=False, **part).restored == ("new",)
+
+
+class Optimizer:
+    def __init__(self, moment):
+        self.moment = np.full(2, moment)
+
+    def state_dict(self):
+        return {"moment": self.moment}
+
+    def load_state_dict(self, state):
+        self.moment = state["moment"]
+
+
+def test_an_object_that_is_left_out_takes_its_arrays_with_it(tmp_path):
+    saved = {"opt": Optimizer(1.0), "rng": np.random.Generator(np.random.MT19937(1))}
+    path = Saver().save(
+        program({"w": np.ones(2)}, {**saved, "late": {"m": saved["opt"]}}), tmp_path / "m"
+    )
+    optimizer = Optimizer(0.0)
+    attached = {"opt": optimizer, "rng": saved["rng"], "late": {"m": None}}
+    session = program({"w": np.zeros(2)}, attached)
+    report = Saver().restore(session, path, exclude=["opt", "rng", "late/m"])
+    assert (report.exact, report.restored) == (True, ("w",))
+    assert (optimizer.moment == 0).all()
+    session = program({"w": np.zeros(2)})
+    assert Saver().restore(session, path, exclude=["opt", "rng", "late"]).restored == ("w",)
 
 
 def test_a_variable_that_is_not_validated_takes_any_shape(tmp_path):
