@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runloop.checkpoint import Saver
-from runloop.errors import CheckpointError
+from runloop.errors import CheckpointError, CheckpointWriteError
 from runloop.graph import get_default_graph
 from runloop.hooks._graph import require_global_step
 from runloop.hooks.base import SessionRunHook
@@ -74,7 +74,8 @@ class CheckpointSaverHook(SessionRunHook):
 
     At the end only if the last step is not saved yet. If hooks have state of their own, a save
     waits until every hook has seen the step. The timer starts anew only when a save succeeded, so
-    that after a failed save whose error is caught the next step tries again.
+    that after a failed save whose error is caught the next step tries again; a state that
+    ``reject_nonfinite`` refuses is looked at again when the interval is over.
 
     With a saver in the background, an error of the writing is raised by the hook's next method, or
     by ``end``. Whichever way the session is left, the writing is waited for, as long as the
@@ -179,14 +180,23 @@ class CheckpointSaverHook(SessionRunHook):
 
     def end(self, session: Any) -> None:
         """Save the last step, unless that is done; then call the listeners' ``end``."""
-        self._settle(session)
+        try:
+            self._settle(session)
+        except CheckpointWriteError:
+            # What failed was another save: the last step gets its own before that is raised.
+            self._save_last(session)
+            raise
+        last_step = self._save_last(session)
+        for listener in self._listeners:
+            listener.end(session, last_step)
+
+    def _save_last(self, session: Any) -> Any:
         last_step = session.run(self._global_step_tensor)
         if last_step != self._timer.last_triggered_step():
             self._save(session, last_step)
             self._settle(session)
             self._mark(last_step)
-        for listener in self._listeners:
-            listener.end(session, last_step)
+        return last_step
 
     # -- saving ---------------------------------------------------------------------------------
 

@@ -292,6 +292,25 @@ def test_in_the_background_an_error_is_raised_at_the_end(tmp_path):
     assert steps_in(tmp_path) == [0]
 
 
+@pytest.mark.parametrize("last", [2, 3])
+def test_in_the_background_a_failed_save_does_not_cost_the_last_step(tmp_path, last):
+    disk = FaultyFilesystem()
+    with disk.use():
+        hook = CheckpointSaverHook(tmp_path, save_steps=2, saver=Saver(background=True))
+    other = CheckpointSaverHook(tmp_path / "other", save_steps=1, saver=Saver())
+    with pytest.raises(errors.CheckpointWriteError, match=r"No space left .*model.ckpt-2"):
+        with monitored([hook, other]) as session:
+            session.run("train")
+            hook._get_saver().wait()
+            disk.fail("create")
+            session.run("train")
+            hook._get_saver()._worker._thread.join()
+            if last == 3:
+                hook._look = lambda run_context: None  # it ends before the hook looks
+                session.run("train")
+    assert steps_in(tmp_path) == [0, last]
+
+
 class Held(Files):
     def __init__(self):
         self.go = threading.Event()
