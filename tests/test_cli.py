@@ -168,6 +168,14 @@ def test_verify(folder, capsys):
     assert run(capsys, "verify", folder)[0] == 1
 
 
+def test_verify_calls_nothing_whole_that_it_has_not_checked(tmp_path, capsys):
+    assert run(capsys, "verify", tmp_path) == (0, f"no checkpoints in {tmp_path}\n", "")
+    safetensors.numpy.save_file({"w": np.ones(2)}, tmp_path / "theirs.safetensors")
+    status, out, _ = run(capsys, "verify", tmp_path / "theirs")
+    assert status == 0
+    assert "header only: no checksums" in out
+
+
 def test_diff(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert run(capsys, "diff", folder, folder / "m-20")[:2] == (
@@ -247,6 +255,8 @@ def test_statistics(array, expected):
         (np.array([-(2**63)]), np.array([2**63 - 1]), 2.0**64),
         (np.array([np.nan]), np.array([1.0]), None),
         (np.array([True]), np.array([False]), 1),
+        (np.array([-128, 3], np.int8), np.array([127, 1], np.int8), 255),
+        (np.array([], np.int8), np.array([], np.int8), 0),
         (np.array(["2024"], "M8[Y]"), np.array(["2025"], "M8[Y]"), None),
         (np.array([1j]), np.array([0j]), 1),
     ],

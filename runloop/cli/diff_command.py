@@ -36,10 +36,9 @@ def largest_difference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> floa
     if a.dtype.kind not in "biufc":  # of ml_dtypes
         a, b = a.astype(np.float32), b.astype(np.float32)
     if a.dtype.kind in "bui":
-        # Python's integers: the difference of two 64-bit ones may need 65.
-        apart = a != b
-        pairs = zip(a[apart].tolist(), b[apart].tolist(), strict=True)
-        return float(max((abs(int(x) - int(y)) for x, y in pairs), default=0))
+        # The difference of two 64-bit ones may need 65, one bit more than there is with a sign.
+        gaps = np.maximum(a, b).astype(np.uint64) - np.minimum(a, b).astype(np.uint64)
+        return float(gaps.max(initial=0))
     with np.errstate(invalid="ignore", over="ignore"):
         gaps = np.abs(a - b)
     gaps = gaps[~np.isnan(gaps)]

@@ -27,8 +27,8 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=_run)
 
 
-def _check(path: str) -> str | None:
-    """Return what is wrong with a file, ``None`` if nothing is."""
+def _check(path: str) -> tuple[str | None, bool]:
+    """Return what is wrong with a file, ``None`` if nothing is, and whether it has checksums."""
     try:
         with CheckpointReader(path) as reader:
             damaged = [
@@ -37,10 +37,17 @@ def _check(path: str) -> str | None:
                 if reader.stored[name].crc not in (None, crc)
             ]
     except CheckpointError as exc:
-        return str(exc)
+        return str(exc), True
+    has_checksums = reader.document is not None
     if damaged:
-        return f"{path}: damaged: {', '.join(damaged)}"
-    return None
+        return f"{path}: damaged: {', '.join(damaged)}", has_checksums
+    return None, has_checksums
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["problem"] is not None:
+        return "DAMAGED"
+    return "whole" if row["checksums"] else "header only: no checksums"
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -49,10 +56,10 @@ def _run(args: argparse.Namespace) -> int:
     if os.path.isdir(args.path):
         rows, problems = describe_folder(args.path)
         for row in rows:
-            problem = row["problem"]
+            problem, checked = row["problem"], True
             if problem is None:
-                problem = _check(os.path.join(args.path, row["file"]))
-            found.append({"file": row["file"], "problem": problem})
+                problem, checked = _check(os.path.join(args.path, row["file"]))
+            found.append({"file": row["file"], "problem": problem, "checksums": checked})
     else:
         try:
             CheckpointReader(args.path).close()
@@ -60,15 +67,16 @@ def _run(args: argparse.Namespace) -> int:
             raise
         except CheckpointError:  # the check says it
             pass
-        found.append({"file": args.path, "problem": _check(args.path)})
+        problem, checked = _check(args.path)
+        found.append({"file": args.path, "problem": problem, "checksums": checked})
     is_whole = not problems and all(row["problem"] is None for row in found)
     if args.json:
         print_json({"whole": is_whole, "files": found, "problems": problems})
+    elif not found:
+        print(f"no checkpoints in {safe(args.path)}")
     else:
-        print_table(
-            ("FILE", "STATE"),
-            [(row["file"], "whole" if row["problem"] is None else "DAMAGED") for row in found],
-        )
+        print_table(("FILE", "STATE"), [(row["file"], _state(row)) for row in found])
+    if not args.json:
         for problem in [*problems, *(row["problem"] for row in found if row["problem"])]:
             print(f"! {safe(problem)}")
     return 0 if is_whole else 1
