@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_array", "conform", "copy_array", "describe", "scalar"]
+__all__ = ["as_array", "conform", "copy_array", "describe"]
 
 # Which Python scalars may stand for which kinds of dtype: the weak scalars of NumPy 2 (NEP 50).
 _WEAK_KINDS = {bool: "b", int: "iufc", float: "fc", complex: "c"}
@@ -35,11 +35,6 @@ def copy_array(value: Any) -> Any:
     if hasattr(value, "detach") and hasattr(value, "clone"):  # a PyTorch tensor
         return value.detach().clone()
     return copy.deepcopy(value)
-
-
-def scalar(value: Any) -> Any:
-    """Return a 0-d NumPy array as a NumPy scalar, and anything else as it is."""
-    return value[()] if isinstance(value, np.ndarray) and not value.ndim else value
 
 
 def describe(value: Any) -> str:

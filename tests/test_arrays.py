@@ -1,4 +1,4 @@
-"""Arrays, whoever's: copies, scalars, and the check that a new value fits."""
+"""Arrays, whoever's: copies, and the check that a new value fits."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from runloop.arrays import as_array, conform, copy_array, describe, scalar
+from runloop.arrays import as_array, conform, copy_array, describe
 
 from .checks import fails
 
@@ -82,14 +82,6 @@ def test_a_tensor_is_detached_and_cloned_and_any_other_array_deep_copied():
     copied = copy_array(duck)
     copied.values.append(3)
     assert duck.values == [1, 2]
-
-
-def test_a_0d_array_is_shown_as_a_scalar_and_nothing_else_is_touched():
-    shown = scalar(np.array(1.5, np.float32))
-    assert type(shown) is np.float32
-    assert shown == 1.5
-    for value in (np.zeros(1), 1.5, "text", None, np.float64(1)):
-        assert scalar(value) is value
 
 
 def test_arrays_are_described_by_dtype_and_shape_and_the_rest_by_type_and_value():
