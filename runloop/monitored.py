@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
-from runloop import clock
+from runloop import clock, observers
 from runloop.creators import ChiefSessionCreator
 from runloop.dispatch import Dispatcher
 from runloop.elements import parameters
@@ -79,7 +79,11 @@ class _MonitoredSession:
                 f"session_creator must have create_session(), got {creator!r}; hooks go to hooks="
             )
         self._graph = _graph_of(creator, graph)
-        self._hooks = Dispatcher(() if hooks is None else hooks, clock.current())
+        dispatcher, self._new_life = Dispatcher, Life
+        for observer in observers.current():
+            dispatcher = observer.dispatcher(dispatcher)
+            self._new_life = observer.life(self._new_life)
+        self._hooks = dispatcher(() if hooks is None else hooks, clock.current())
         self._creator = creator
         self._stop_grace_period_secs = stop_grace_period_secs
         self._life: Life | None = None
@@ -187,7 +191,7 @@ class _MonitoredSession:
     def _make(self) -> Life:
         while True:
             try:
-                return Life(self._creator, self._hooks, self._stop_grace_period_secs)
+                return self._new_life(self._creator, self._hooks, self._stop_grace_period_secs)
             except PREEMPTION_ERRORS as exc:
                 if not self._recovers:
                     raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runloop import clock
+from runloop import clock, observers
 from runloop.checkpoint import files
 from runloop.checkpoint.accept import FormatCheck
 from runloop.checkpoint.background import Buffer, Worker
@@ -99,6 +99,7 @@ class Saver:
 
     # -- saving ---------------------------------------------------------------------------------
 
+    @observers.reported
     def save(
         self,
         session: Any,
@@ -291,6 +292,7 @@ class Saver:
 
     # -- restoring ------------------------------------------------------------------------------
 
+    @observers.reported
     def restore(
         self,
         session: Any,

@@ -12,7 +12,7 @@ from runloop import clock as clocks
 from runloop.clock import Clock
 from runloop.testing import mermaid, render
 from runloop.testing.events import Event
-from runloop.testing.watching import Note, watching
+from runloop.testing.watching import Note, Watcher
 
 __all__ = ["LifecycleRecorder"]
 
@@ -31,8 +31,9 @@ class LifecycleRecorder:
     closed; saves and restores; the state handed to hooks. The sessions are not changed by it,
     but for the time that it takes.
 
-    Recorders may be open inside of each other. While one is open, all monitored sessions of the
-    process that are made are recorded, in other threads as well.
+    Recorders may be open inside of each other. A session is recorded for good, in whatever thread
+    it is run, if it was made while the recorder was open, in the same context: a thread has its
+    own, unless it is started as ``Thread(target=contextvars.copy_context().run, args=(fn,))``.
 
     Attributes:
         events: What happened so far, in the order in which it began: :class:`Event` s.
@@ -48,10 +49,11 @@ class LifecycleRecorder:
         self._clock: Clock = clocks.current()
         self._local = threading.local()
         self._main = threading.get_ident()
+        self._watcher = Watcher(self)
         self._open: list[AbstractContextManager[None]] = []
 
     def __enter__(self) -> Self:
-        watch = watching(self)
+        watch = self._watcher.here()
         watch.__enter__()
         self._open.append(watch)
         return self

@@ -1,18 +1,19 @@
 """How a recorder gets to see a monitored session from outside.
 
-While it watches, monitored sessions that are made get a dispatcher and lives that report. Those
-are subclasses of what a session would have got, so that recorders may watch inside of each other.
+While it watches (:mod:`runloop.observers`), monitored sessions that are made get a dispatcher and
+lives that report. Those are subclasses of what a session would have got, so that recorders may
+watch inside of each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Protocol
 
-from runloop import monitored
+from runloop import observers
 from runloop.checkpoint import Saver
 from runloop.clock import Clock
 from runloop.dispatch import Dispatcher
@@ -20,7 +21,7 @@ from runloop.recovery import PREEMPTION_ERRORS, Life
 from runloop.run import RunArgs
 from runloop.testing.events import current_step, describe, show
 
-__all__ = ["Note", "Sink", "Watch", "watching"]
+__all__ = ["Note", "Sink", "Watch", "Watcher"]
 
 
 class Note:
@@ -95,11 +96,12 @@ class Watch:
     """What a dispatcher and the lives of one monitored session report to a sink.
 
     Args:
-        sink: Who is told.
+        watcher: Who made it.
     """
 
-    def __init__(self, sink: Sink) -> None:
-        self.sink = sink
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+        self.sink = watcher.sink
         self.coord: Any = None
         self._aborted = False  # the last run was; it is to be repeated if a session is made anew
         self._again = False
@@ -114,7 +116,7 @@ class Watch:
             coord = args[1] if what == "after_create_session" else self.coord
             asked_before = _stops(context, coord)
             note = Note(name, what, by="session", session=session)
-            with self.sink.noting(note), self.sink.acting(name):
+            with self.sink.noting(note), self.sink.acting(name), self.watcher.here():
                 try:
                     if what == "after_run":
                         note.results = args[1].results
@@ -136,7 +138,7 @@ class Watch:
         note = Note("loop", "run", by=by, session=session, text=text)
         note.args = RunArgs(fetches, feed_dict)
         self._again = False
-        with self.sink.noting(note), self.sink.acting("session"):
+        with self.sink.noting(note), self.sink.acting("session"), self.watcher.here():
             try:
                 result, note.stop = run()
             except PREEMPTION_ERRORS:
@@ -150,7 +152,8 @@ class Watch:
         self.sink.new_life()
         self._again, self._aborted = self._aborted, False
         note = Note("session", "create", by="session")
-        with self.sink.noting(note, late=True), self.sink.acting("creator"):
+        acting = self.sink.acting("creator")
+        with self.sink.noting(note, late=True), acting, self.watcher.here():
             session = make()
             note.step = current_step(session)
         original = session.run
@@ -224,70 +227,77 @@ class _Creator:
         self.create_session = create_session
 
 
-@contextmanager
-def watching(sink: Sink) -> Iterator[None]:
-    """Let every monitored session that is made inside the ``with`` block report to ``sink``.
+class Watcher:
+    """Lets every monitored session that is made while it is in use report to a sink.
 
-    Saves and restores are reported while the block lasts, whoever makes them.
+    Saves and restores are reported while it is in use, whoever makes them, and later those of the
+    sessions that report.
+
+    Args:
+        sink: Who is told.
     """
-    with ExitStack() as stack:
-        for owner, name, watched in (
-            (monitored, "Dispatcher", _dispatcher_class),
-            (monitored, "Life", _life_class),
-            (Saver, "save", _watched_save),
-            (Saver, "restore", _watched_restore),
-        ):
-            original = getattr(owner, name)
-            stack.callback(setattr, owner, name, original)
-            setattr(owner, name, watched(original, sink))
-        yield
 
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
 
-def _dispatcher_class(base: Any, sink: Sink) -> type[Dispatcher]:
-    class WatchedDispatcher(base):  # type: ignore[misc]  # the base is known only now
-        def __init__(self, hooks: Any, clock: Clock) -> None:
-            self.watches = {**getattr(self, "watches", {}), id(sink): Watch(sink)}
-            super().__init__(hooks, clock)
-            sink.new_hooks(self.names, clock)
+    def here(self) -> AbstractContextManager[None]:
+        """Watch inside the ``with`` block; a session may be run in a thread of another context."""
+        return nullcontext() if self in observers.current() else observers.use(self)
 
-        def _overridden(self, name: str) -> list[tuple[int, Callable[..., Any]]]:
-            watch = self.watches[id(sink)]
-            return [
-                (index, watch.hook(self.names[index], name, method))
-                for index, method in super()._overridden(name)
-            ]
+    def transfer(self, what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``call`` so that it is reported."""
+        return (_watched_save if what == "save" else _watched_restore)(call, self.sink)
 
-        def companions(self) -> dict[str, Any]:
-            watch = self.watches[id(sink)]
-            return {name: _Companion(watch, name, h) for name, h in super().companions().items()}
+    def dispatcher(self, kind: Any) -> type[Dispatcher]:
+        """Return a subclass whose hooks report."""
+        watcher, sink = self, self.sink
 
-        def run(self, session: Any, fetches: Any, feed_dict: Any, *rest: Any) -> tuple[Any, bool]:
-            run = partial(super().run, session, fetches, feed_dict, *rest)
-            watch: Watch = self.watches[id(sink)]
-            return watch.run(session, fetches, feed_dict, run)
+        class WatchedDispatcher(kind):  # type: ignore[misc]  # the base is known only now
+            def __init__(self, hooks: Any, clock: Clock) -> None:
+                self.watches = {**getattr(self, "watches", {}), watcher: Watch(watcher)}
+                super().__init__(hooks, clock)
+                sink.new_hooks(self.names, clock)
 
-    return WatchedDispatcher
+            def _overridden(self, name: str) -> list[tuple[int, Callable[..., Any]]]:
+                watch = self.watches[watcher]
+                return [
+                    (index, watch.hook(self.names[index], name, method))
+                    for index, method in super()._overridden(name)
+                ]
 
+            def companions(self) -> dict[str, Any]:
+                watch, found = self.watches[watcher], super().companions()
+                return {name: _Companion(watch, name, hook) for name, hook in found.items()}
 
-def _life_class(base: Any, sink: Sink) -> type[Life]:
-    class WatchedLife(base):  # type: ignore[misc]  # the base is known only now
-        def __init__(self, creator: Any, hooks: Any, stop_grace_period_secs: float) -> None:
-            watch = getattr(hooks, "watches", {}).get(id(sink))
-            self._watches = {**getattr(self, "_watches", {}), id(sink): watch}
-            if watch is not None:  # else the monitored session was made before anybody watched
+            def run(
+                self, session: Any, fetches: Any, feed_dict: Any, *rest: Any
+            ) -> tuple[Any, bool]:
+                run = partial(super().run, session, fetches, feed_dict, *rest)
+                watch: Watch = self.watches[watcher]
+                return watch.run(session, fetches, feed_dict, run)
+
+        return WatchedDispatcher
+
+    def life(self, kind: Any) -> type[Life]:
+        """Return a subclass that reports how sessions are made and closed."""
+        watcher = self
+
+        class WatchedLife(kind):  # type: ignore[misc]  # the base is known only now
+            def __init__(self, creator: Any, hooks: Any, stop_grace_period_secs: float) -> None:
+                watch = hooks.watches[watcher]
                 creator = _Creator(partial(self._create, watch, creator.create_session))
-            super().__init__(creator, hooks, stop_grace_period_secs)
+                self._watches = {**getattr(self, "_watches", {}), watcher: watch}
+                super().__init__(creator, hooks, stop_grace_period_secs)
 
-        def _create(self, watch: Watch, create: Callable[[], Any]) -> Any:
-            watch.coord = self.coord
-            return watch.create(create)
+            def _create(self, watch: Watch, create: Callable[[], Any]) -> Any:
+                watch.coord = self.coord
+                return watch.create(create)
 
-        def close(self, error: BaseException | None) -> list[BaseException]:
-            watch: Watch | None = self._watches[id(sink)]
-            close: Callable[[], list[BaseException]] = partial(super().close, error)
-            return close() if watch is None else watch.close(self.session, error, close)
+            def close(self, error: BaseException | None) -> list[BaseException]:
+                watch: Watch = self._watches[watcher]
+                return watch.close(self.session, error, partial(super().close, error))
 
-    return WatchedLife
+        return WatchedLife
 
 
 def _watched_save(original: Callable[..., Any], sink: Sink) -> Callable[..., Any]:

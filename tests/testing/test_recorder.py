@@ -1,11 +1,13 @@
 """LifecycleRecorder: what it sees, that it changes nothing, and what it can be shown as."""
 
+import contextvars
 import json
 import threading
 
 import pytest
 
 import runloop as rl
+from runloop import observers
 from runloop.testing import FakeClock, FakeSession, LifecycleRecorder, RaiseAt, RecordingHook
 from runloop.testing.events import show
 
@@ -207,12 +209,85 @@ def test_recorders_may_be_open_inside_of_each_other():
 def test_nothing_is_changed_and_nothing_stays():
     before = rl.monitored.Dispatcher, rl.monitored.Life, rl.Saver.save, rl.Saver.restore
     with LifecycleRecorder():
+        during = rl.monitored.Dispatcher, rl.monitored.Life, rl.Saver.save, rl.Saver.restore
         session = monitored([Ask()])
         raw = session.raw_session()
         assert session.run("loss") == 0.0
-    assert before == (rl.monitored.Dispatcher, rl.monitored.Life, rl.Saver.save, rl.Saver.restore)
+    assert before == during
+    assert observers.current() == ()
     session.close()
     assert "run" not in vars(raw)
+
+
+def in_a_thread(target):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(target()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_threads_with_recorders_of_their_own_do_not_see_each_other():
+    barrier = threading.Barrier(2, timeout=60)
+
+    def record(fetch):
+        with LifecycleRecorder() as recorder:
+            barrier.wait()
+            with monitored([]) as session:
+                barrier.wait()
+                session.run(fetch)
+            barrier.wait()
+        return [str(event) for event in recorder.events]
+
+    found = []
+    threads = [
+        threading.Thread(target=lambda fetch=fetch: found.append(record(fetch)))
+        for fetch in ("train", "loss")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [
+        [
+            "session.create step=0",
+            f"loop.run step=0 fetches='{fetch}'",
+            f"session.run step=0 fetches='{fetch}'",
+            f"session.close step={step}",
+        ]
+        for fetch, step in (("loss", 0), ("train", 1))
+    ]
+
+
+def test_another_thread_is_another_context_unless_it_is_given_this_one():
+    def run():
+        with monitored([]) as session:
+            session.run("loss")
+
+    with LifecycleRecorder() as recorder:
+        in_a_thread(run)
+        assert recorder.events == []
+        context = contextvars.copy_context()
+        in_a_thread(lambda: context.run(run))
+    assert len(recorder.events) == 4
+
+
+def test_a_session_that_is_recorded_may_be_run_in_another_thread(tmp_path):
+    hook = rl.CheckpointSaverHook(tmp_path, save_steps=1)
+    with LifecycleRecorder() as recorder, monitored([hook]) as session:
+        in_a_thread(lambda: session.run("train"))
+    saves = [event for event in recorder.events if event.who == "saver"]
+    assert saves == [
+        "saver.save step=0 model.ckpt-0.safetensors",
+        "saver.save step=1 model.ckpt-1.safetensors",
+    ]
+
+
+def test_a_recorder_that_is_opened_twice_records_once():
+    recorder = LifecycleRecorder()
+    with recorder, recorder, monitored([]) as session:
+        session.run("loss")
+    assert len(recorder.events) == 4
 
 
 def test_a_session_that_was_made_before_is_left_alone():
