@@ -2,7 +2,7 @@
 
 ``zlib.crc32`` lets go of the interpreter's lock for more than 5 KB, so on two cores the checksums
 of a large state cost no time of their own: measured for 256 MiB, 135 ms of checksums hide behind
-80 ms of writing and 155 ms of waiting for the disk.
+80 ms of writing and 155 ms of waiting for the disk. For that the writing must not wait for them.
 """
 
 from __future__ import annotations
@@ -12,40 +12,48 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from queue import Queue
+    from queue import SimpleQueue
 
 __all__ = ["Checksums"]
 
 # Smaller pieces are done at once: handing one over costs about as much as 20 KB of checksum.
 _WORTH_BYTES = 256 << 10
-# Pieces that wait. A piece may be a copy, so this bounds the memory that is held.
+# Copies that wait: this bounds the memory that is held.
 _WAITING = 4
 
 
 class Checksums:
     """The running CRC-32 of any number of tensors, fed piece by piece in order.
 
-    A piece must not change until it was done: until :meth:`results` returned, or as many
-    pieces as can wait were added after it.
+    A piece must not change until it was done: until :meth:`results` returned, or, for a copy, as
+    many as can wait were added after it.
 
     Args:
         count: How many tensors there are.
         beside: Whether large pieces go to a thread of their own.
     """
 
-    #: A piece may be written over once this many others were added after it.
+    #: A copy may be written over once this many others were added after it.
     WINDOW = _WAITING + 2
 
     def __init__(self, count: int, *, beside: bool = True) -> None:
         self._beside = beside
         self._values = [0] * count
-        from queue import Queue  # only to save and restore
+        from queue import SimpleQueue  # only to save and restore
 
-        self._queue: Queue[tuple[int, Any] | None] = Queue(_WAITING)
+        self._queue: SimpleQueue[tuple[int, Any, bool] | None] = SimpleQueue()
+        self._room = threading.Semaphore(_WAITING)
+        self._is_wanted = True
         self._thread: threading.Thread | None = None
 
-    def add(self, index: int, piece: Any) -> None:
-        """Take the next bytes of tensor ``index``."""
+    def add(self, index: int, piece: Any, *, is_copy: bool) -> None:
+        """Take the next bytes of tensor ``index``.
+
+        Args:
+            index: Which tensor.
+            piece: The bytes.
+            is_copy: Whether they take memory of their own, so that not too many may wait.
+        """
         if self._thread is None:
             if len(piece) < _WORTH_BYTES or not self._beside:
                 self._values[index] = zlib.crc32(piece, self._values[index])
@@ -55,15 +63,21 @@ class Checksums:
             )
             self._thread.start()
         # Once the thread is there all pieces go through it, so that they stay in order.
-        self._queue.put((index, piece))
+        if is_copy:
+            self._room.acquire()
+        self._queue.put((index, piece, is_copy))
 
     def results(self) -> list[int]:
         """Wait for what is under way, end the thread, and return the CRC-32 of each tensor."""
-        self.stop()
+        self._join()
         return self._values
 
     def stop(self) -> None:
-        """End the thread; safe to call at any time, any number of times."""
+        """End the thread without a result; safe to call at any time, any number of times."""
+        self._is_wanted = False
+        self._join()
+
+    def _join(self) -> None:
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
@@ -71,5 +85,9 @@ class Checksums:
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
-            index, piece = item
-            self._values[index] = zlib.crc32(piece, self._values[index])
+            index, piece, is_copy = item
+            if self._is_wanted:
+                self._values[index] = zlib.crc32(piece, self._values[index])
+            if is_copy:
+                del item, piece  # before the next one is made
+                self._room.release()

@@ -279,7 +279,7 @@ class CheckpointReader:
                         turn += 1
                         self._pread_into(have, self.data_start + at)
                     piece = have[at - have_at : stored.end - have_at]
-                    sums.add(index, piece)
+                    sums.add(index, piece, is_copy=True)
                     at += piece.size
             results = sums.results()
         finally:

@@ -14,7 +14,7 @@ from runloop.checkpoint.accept import FormatCheck
 from runloop.checkpoint.crc import Checksums
 from runloop.checkpoint.files import Files, write_all
 from runloop.checkpoint.layout import HeaderTemplate, plan_entries
-from runloop.checkpoint.rawbytes import pieces
+from runloop.checkpoint.rawbytes import is_plain, pieces
 from runloop.errors import CheckpointWriteError
 
 __all__ = ["make_dirs", "replace_file", "sweep", "write_checkpoint"]
@@ -153,8 +153,10 @@ def write_checkpoint(
         waiting = 0
         try:
             for index, entry in enumerate(entries):
-                for piece in pieces(arrays[entry.name], entry.storage):
-                    sums.add(index, piece)
+                array = arrays[entry.name]
+                is_copy = not is_plain(array, entry.storage)
+                for piece in pieces(array, entry.storage):
+                    sums.add(index, piece, is_copy=is_copy)
                     if piece.size < _BATCH_BYTES:
                         small.append(piece)
                         waiting += piece.size
