@@ -94,6 +94,8 @@ def pytest_load_initial_conftests(early_config: Any) -> Generator[None, Any, Any
 # -- the lifecycle of a failing test -------------------------------------------------------------
 
 
+# What went wrong is at the end; a test that makes hundreds of sessions has thousands of events.
+_MOST_EVENTS = 200
 _RECORDER: pytest.StashKey[Any] = pytest.StashKey()
 
 
@@ -117,9 +119,17 @@ def pytest_runtest_makereport(
     report = yield
     recorder = item.stash.get(_RECORDER, None)
     if recorder is not None and report.failed:
-        table = recorder.table(100) if recorder.events else "no monitored session was made"
+        table = _last(recorder.table(100)) if recorder.events else "no monitored session was made"
         report.sections.append((f"runloop lifecycle ({report.when})", table))
     return report
+
+
+def _last(table: str) -> str:
+    head, *lines = table.splitlines()
+    if len(lines) <= _MOST_EVENTS:
+        return table
+    left_out = f"... {len(lines) - _MOST_EVENTS} earlier events"
+    return "\n".join([head, left_out, *lines[-_MOST_EVENTS:]])
 
 
 # -- the difference of two lists of events ---------------------------------------------------------

@@ -137,6 +137,9 @@ def _show(value: Any) -> str:
     if isinstance(value, np.generic):
         return repr(value.item())
     if hasattr(value, "shape") and hasattr(value, "dtype"):
+        name = getattr(value, "name", None)
+        if isinstance(name, str):  # a handle: no array, but the name of one
+            return name
         shape = ",".join(map(str, value.shape))
         return f"{value.dtype}[{shape}]"
     if isinstance(value, dict):

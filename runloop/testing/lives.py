@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -40,27 +42,39 @@ def check(world: World, *, max_examples: int, steps: int) -> None:
         pass
 
     HookLife.world = world
-    try:
-        run_state_machine_as_test(
-            HookLife,
-            settings=settings(
-                max_examples=max_examples,
-                stateful_step_count=steps,
-                derandomize=True,
-                database=None,
-                deadline=None,
-                print_blob=False,
-                report_multiple_bugs=False,
-                phases=(Phase.generate,),
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    except BrokenContractError as exc:
-        broken = _shortest(world, exc)
-    else:
-        return
+    with _quiet():
+        try:
+            run_state_machine_as_test(
+                HookLife,
+                settings=settings(
+                    max_examples=max_examples,
+                    stateful_step_count=steps,
+                    derandomize=True,
+                    database=None,
+                    deadline=None,
+                    print_blob=False,
+                    report_multiple_bugs=False,
+                    phases=(Phase.generate,),
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+        except BrokenContractError as exc:
+            broken = _shortest(world, exc)
+        else:
+            return
     broken.__notes__ = []  # hypothesis' own words for what the message says in ours
     raise broken.with_traceback(None) from broken.__cause__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what is logged up to ``WARNING``: hundreds of lives would bury what is found."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class _HookLife(RuleBasedStateMachine):

@@ -9,6 +9,7 @@ import pytest
 
 import runloop as rl
 import runloop.compat.tf as tf
+from runloop.testing import HookHarness
 
 from .programs import Moment, standard
 
@@ -607,3 +608,21 @@ def test_traces_of_a_run_are_written_as_tensorflow_writes_them(tmp_path):
     assert {node.node_name for node in device.node_stats} == {"loss", "train"}
     assert '"loss"' in hook.trace
     assert tf.RunMetadata().SerializeToString() == b""
+
+
+def test_hooks_with_handles_of_unknown_shape_can_be_tested_with_the_kit():
+    class Watch(tf.train.SessionRunHook):
+        def begin(self):
+            self.loss = tf.get_default_graph().get_tensor_by_name("loss:0")
+
+        def before_run(self, run_context):
+            return tf.train.SessionRunArgs(self.loss)
+
+        def after_run(self, run_context, run_values):
+            self.seen = run_values.results
+
+    hook = Watch()
+    harness = HookHarness(hook, graph=standard())
+    harness.run()
+    assert hook.seen == 1.0
+    assert harness.events[-2] == "Watch.before_run step=0 asks=loss:0"

@@ -1,5 +1,6 @@
 """assert_hook_contract: runloop's own hooks keep it, wrong hooks are caught in a minimal life."""
 
+import logging
 import signal
 
 import numpy as np
@@ -73,6 +74,17 @@ def test_a_wrong_hook_is_caught_in_a_minimal_life(wrong):
     last = "\n".join(lines[2 + len(steps) :])
     assert last.startswith("it came to this: ")
     assert end in last
+
+
+def test_hundreds_of_lives_do_not_fill_the_log(caplog):
+    class Chatty(rl.SessionRunHook):
+        def after_run(self, context, values):
+            logging.getLogger("theirs").warning("again")
+
+    assert_hook_contract(Chatty, max_examples=3)
+    assert caplog.messages == []
+    logging.getLogger("theirs").warning("as before")
+    assert caplog.messages == ["as before"]
 
 
 def test_the_message_is_one_that_can_be_read():

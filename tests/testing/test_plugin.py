@@ -97,6 +97,24 @@ def test_the_lifecycle_of_a_failing_test_is_printed_if_asked_for(pytester):
     assert result.stdout.str().count("runloop lifecycle") == 2
 
 
+def test_of_a_long_story_the_end_is_printed(pytester):
+    test = """
+    from runloop.testing import HookHarness, RecordingHook
+
+    def test_it():
+        harness = HookHarness(RecordingHook())
+        harness.run(100)
+        harness.fail_next(KeyError("boom"))
+        harness.run()
+    """
+    result = run(pytester, test, "--runloop-trace")
+    result.stdout.fnmatch_lines(
+        ["step  who *", "... 207 earlier events", "  *", "*session        close *KeyError*"]
+    )
+    table = result.stdout.str().partition("earlier events")[2].partition("=====")[0]
+    assert len(table.splitlines()) == 201
+
+
 def test_nothing_is_printed_otherwise(pytester):
     result = run(pytester, FAILING)
     result.assert_outcomes(failed=2, passed=1)

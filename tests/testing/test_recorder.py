@@ -417,3 +417,10 @@ def test_an_empty_recorder_can_be_shown():
 )
 def test_values_in_a_few_words(value, text):
     assert show(value) == text
+
+
+def test_handles_are_shown_by_their_names():
+    graph = training_graph()
+    assert show(graph.get_tensor_by_name("loss:0")) == "loss:0"  # of which no shape is known
+    assert show([graph.get_tensor_by_name("global_step:0")]) == "[global_step:0]"
+    assert show(graph.get_operation_by_name("train")) == "train"
