@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -26,6 +26,23 @@ __all__ = [
 ]
 
 GLOBAL_STEP = "global_step"
+
+_Function: TypeAlias = Callable[..., Any]
+
+
+class _OpOptions(TypedDict, total=False):
+    """What :meth:`Graph.op` takes by keyword."""
+
+    name: str | None
+    outputs: Iterable[str] | str | None
+    updates: Iterable[str] | str | None
+    after: Iterable[str | Op] | str | Op
+
+
+class _TrainOptions(_OpOptions, total=False):
+    """What :meth:`Graph.train_op` takes by keyword."""
+
+    increment: int
 
 
 class Graph(GraphHandles):
@@ -146,15 +163,21 @@ class Graph(GraphHandles):
         if is_stateful(iterable):
             self._attached[every[0]] = iterable
 
+    @overload
+    def op(self, fn: _Function, **options: Unpack[_OpOptions]) -> Op: ...
+
+    @overload
+    def op(self, fn: None = None, **options: Unpack[_OpOptions]) -> Callable[[_Function], Op]: ...
+
     def op(
         self,
-        fn: Callable[..., Any] | None = None,
+        fn: _Function | None = None,
         *,
         name: str | None = None,
         outputs: Iterable[str] | str | None = None,
         updates: Iterable[str] | str | None = None,
         after: Iterable[str | Op] | str | Op = (),
-    ) -> Any:
+    ) -> Op | Callable[[_Function], Op]:
         """Add a function as an op, as a call or as a decorator; returns the :class:`Op`.
 
         Args:
@@ -176,18 +199,30 @@ class Graph(GraphHandles):
                 are given.
             RuntimeError: If the graph is finalized.
         """
-        return self._op(fn, name, outputs, updates, after, None)
+
+        def add(fn: _Function) -> Op:
+            return self._add_op(fn, name, outputs, updates, after, None)
+
+        return add if fn is None else add(fn)
+
+    @overload
+    def train_op(self, fn: _Function, **options: Unpack[_TrainOptions]) -> Op: ...
+
+    @overload
+    def train_op(
+        self, fn: None = None, **options: Unpack[_TrainOptions]
+    ) -> Callable[[_Function], Op]: ...
 
     def train_op(
         self,
-        fn: Callable[..., Any] | None = None,
+        fn: _Function | None = None,
         *,
         name: str | None = None,
         outputs: Iterable[str] | str | None = None,
         updates: Iterable[str] | str | None = None,
         after: Iterable[str | Op] | str | Op = (),
         increment: int = 1,
-    ) -> Any:
+    ) -> Op | Callable[[_Function], Op]:
         """Add an op after whose success ``global_step`` grows by ``increment``.
 
         Makes ``global_step`` if there is none. Everything else is as for :meth:`op`.
@@ -198,19 +233,21 @@ class Graph(GraphHandles):
         """
         if not isinstance(increment, (int, np.integer)) or isinstance(increment, bool):
             raise TypeError(f"train_op: increment must be an int, got {increment!r}")
-        return self._op(fn, name, outputs, updates, after, int(increment))
 
-    def _op(
+        def add(fn: _Function) -> Op:
+            return self._add_op(fn, name, outputs, updates, after, int(increment))
+
+        return add if fn is None else add(fn)
+
+    def _add_op(
         self,
-        fn: Callable[..., Any] | None,
+        fn: _Function,
         name: str | None,
         outputs: Iterable[str] | str | None,
         updates: Iterable[str] | str | None,
         after: Iterable[str | Op] | str | Op,
         increment: int | None,
-    ) -> Any:
-        if fn is None:
-            return lambda fn: self._op(fn, name, outputs, updates, after, increment)
+    ) -> Op:
         if not callable(fn):
             raise TypeError(f"an op must be callable, got {fn!r}")
         name = name if name is not None else getattr(fn, "__name__", None)

@@ -6,6 +6,7 @@ The whole lifecycle is in one class; see :class:`MonitoredSession`.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -395,9 +396,9 @@ class SingularMonitoredSession(_MonitoredSession):
         scaffold: Scaffold | None = None,
         master: str = "",
         config: Any = None,
-        checkpoint_dir: str | None = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
         stop_grace_period_secs: float = 120,
-        checkpoint_filename_with_path: str | None = None,
+        checkpoint_filename_with_path: str | os.PathLike[str] | None = None,
         *,
         graph: Graph | None = None,
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,7 +31,7 @@ USE_DEFAULT: Any = _UseDefault()
 def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
     master: str = "",
     is_chief: bool = True,
-    checkpoint_dir: str | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
     scaffold: Scaffold | None = None,
     hooks: Iterable[Any] | None = None,
     chief_only_hooks: Iterable[Any] | None = None,
@@ -42,7 +43,7 @@ def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
     log_step_count_steps: int | None = 100,
     max_wait_secs: float = 7200,
     save_checkpoint_steps: int | None = USE_DEFAULT,
-    summary_dir: str | None = None,
+    summary_dir: str | os.PathLike[str] | None = None,
     save_graph_def: bool = True,  # noqa: ARG001  # TensorFlow's signature
     *,
     graph: Graph | None = None,
@@ -79,6 +80,9 @@ def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
         TypeError: If something is not a hook.
         ValueError: If both seconds and steps are given for one trigger.
         RuntimeError: If a default hook needs the global step and there is none.
+        OSError: If ``summary_dir`` can't be made.
+        CheckpointError: If there are checkpoints and none can be used, or the first one can't be
+            written (that is an ``OSError``, too).
 
     Follows ``tf.compat.v1.train.MonitoredTrainingSession`` of TensorFlow 2.21.
     """
