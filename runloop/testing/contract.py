@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from runloop.dispatch import check_hooks
 from runloop.graph import Graph
 
 __all__ = ["assert_hook_contract"]
@@ -45,7 +46,8 @@ def assert_hook_contract(
     The lives are the same in each call. What fails is shortened to a minimal life.
 
     Args:
-        make_hook: Makes the hook; called anew for every life and every restart.
+        make_hook: Makes the hook; called anew for every life and every restart. What it raises
+            the first time comes out as it is.
         outputs: ``{name: values}`` as for :class:`HookHarness`. There is always a ``"loss"``, by
             default with random numbers.
         make_graph: Makes the graph in which the hook lives, for hooks that need one of their own.
@@ -56,7 +58,15 @@ def assert_hook_contract(
     Raises:
         AssertionError: With what is owed, what happened, and the minimal life, one line a step.
         ImportError: If ``hypothesis`` is not installed.
+        TypeError: If ``make_hook`` is no function, or what it makes is not a hook.
     """
+    if not callable(make_hook):
+        raise TypeError(
+            f"assert_hook_contract: make_hook must be a function that makes a new hook, got "
+            f"{make_hook!r}; write lambda: {type(make_hook).__name__}(...)"
+        )
+    with (make_graph or Graph)().as_default():
+        check_hooks([make_hook()])
     try:
         from runloop.testing import life, lives
     except ImportError as exc:

@@ -150,14 +150,15 @@ class Slotted:
 
 
 def fetch_structures(
-    leaves: st.SearchStrategy[Any], *, max_leaves: int = 12
+    leaves: st.SearchStrategy[Any] | None = None, *, max_leaves: int = 12
 ) -> st.SearchStrategy[Any]:
     """Structures as ``Session.run`` takes them, empty ones and a bare leaf among them.
 
     Lists, tuples, named tuples of both kinds, dicts and other mappings, dataclasses.
 
     Args:
-        leaves: A strategy of fetches, e.g. ``st.sampled_from(["loss", "w"])``.
+        leaves: A strategy of fetches, e.g. ``st.sampled_from(["loss", "w"])``; by default what
+            every :class:`~runloop.testing.HookHarness` has: ``"global_step"`` and ``"train"``.
         max_leaves: About how many there are at most.
     """
 
@@ -169,7 +170,7 @@ def fetch_structures(
         return defaultdict(list, made)
 
     return st.recursive(
-        leaves,
+        st.sampled_from(["global_step", "train"]) if leaves is None else leaves,
         lambda inner: st.one_of(
             st.lists(inner, max_size=3),
             st.lists(inner, max_size=3).map(tuple),

@@ -76,6 +76,20 @@ def test_a_wrong_hook_is_caught_in_a_minimal_life(wrong):
     assert end in last
 
 
+def test_what_makes_no_hook_is_refused():
+    hook = rl.StopAtStepHook(num_steps=3)
+    with pytest.raises(
+        TypeError,
+        match=r"make_hook must be a function that makes a new hook, got <.*StopAtStepHook object "
+        r"at .*>; write lambda: StopAtStepHook\(\.\.\.\)",
+    ):
+        assert_hook_contract(hook)
+    with pytest.raises(TypeError, match=r"hooks\[0\] is not a hook: 3 has no method begin"):
+        assert_hook_contract(lambda: 3)
+    with pytest.raises(ValueError, match="One of num_steps or last_step"):
+        assert_hook_contract(rl.StopAtStepHook)
+
+
 def test_hundreds_of_lives_do_not_fill_the_log(caplog):
     class Chatty(rl.SessionRunHook):
         def after_run(self, context, values):

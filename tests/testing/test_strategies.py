@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import runloop as rl
 from runloop import nest
-from runloop.testing import strategies
+from runloop.testing import HookHarness, RecordingHook, strategies
 from runloop.testing.programs import (
     PROGRAM_VARIABLES,
     OpSpec,
@@ -55,6 +55,15 @@ def test_every_kind_of_array_occurs(wanted):
         phases=[Phase.generate],
     )
     find(strategies.arrays(), wanted, settings=quiet)
+
+
+@settings(max_examples=50, deadline=None)
+@given(strategies.fetch_structures())
+def test_fetches_of_a_harness_by_default(fetches):
+    harness = HookHarness(RecordingHook(asks=fetches))
+    harness.run()
+    (seen,) = harness.fetches
+    assert seen is fetches
 
 
 @settings(max_examples=50, deadline=None)
