@@ -31,7 +31,8 @@ class EarlyStoppingHook(SessionRunHook):
 
     A metric belongs to the step before the run that it was fetched with. The best value and its
     step are in every checkpoint, so that a run that is started again stops where it would have
-    stopped; started again after that, it makes one more run before it stops. NaN is never better than anything; from the first metric on the patience runs out.
+    stopped; started again after that, it makes one more run before it stops. NaN is never better
+    than anything; from the first metric on the patience runs out.
 
     A metric that is too dear for every run comes from :class:`InMemoryEvaluatorHook`::
 
