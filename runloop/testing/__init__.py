@@ -9,9 +9,10 @@ from runloop.testing.doubles import RaiseAt, RecordingHook, RecordingListener
 from runloop.testing.events import Event
 from runloop.testing.fakes import FakeSession, FakeSessionCreator, MemorySummaryWriter
 from runloop.testing.faults import FaultyFilesystem
-from runloop.testing.harness import Action, HookHarness
+from runloop.testing.harness import HookHarness
 from runloop.testing.recorder import LifecycleRecorder
 from runloop.testing.resume import assert_resume_exact
+from runloop.testing.schedule import Action
 
 __all__ = [
     "Action",

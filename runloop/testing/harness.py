@@ -6,48 +6,36 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from runloop import clock as clocks
 from runloop.clock import Clock
 from runloop.creators import ChiefSessionCreator
-from runloop.dispatch import HOOK_METHODS, hook_names
+from runloop.dispatch import hook_names
 from runloop.errors import AbortedError, OutOfRangeError
 from runloop.graph import Graph, get_or_create_global_step
 from runloop.hooks import CheckpointSaverHook
 from runloop.monitored import MonitoredSession
-from runloop.run import RunArgs
 from runloop.scaffold import Scaffold
 from runloop.summary import SummaryWriter
 from runloop.testing.clock import FakeClock
-from runloop.testing.events import Event
-from runloop.testing.recorder import LifecycleRecorder
-from runloop.testing.surroundings import HookLog, listen, scripted
+from runloop.testing.schedule import Action, play
+from runloop.testing.story import Story
+from runloop.testing.surroundings import (
+    as_hooks,
+    fake_clock,
+    give_clock,
+    listen,
+    makes_hooks,
+    scripted,
+)
 
-__all__ = ["Action", "HookHarness"]
-
-
-class Action(NamedTuple):
-    """One step of a schedule, for :meth:`HookHarness.play`.
-
-    Attributes:
-        what: ``"run"``, ``"fail"`` (a run whose op fails; the program catches it), ``"abort"`` (a run
-            in which the session is lost and made anew), ``"advance"`` (time passes),
-            ``"exhaust"`` (a run for which there is no data), ``"close"``, ``"leave_by_error"``.
-        amount: How many runs, or seconds.
-    """
-
-    what: str
-    amount: float = 1
+__all__ = ["HookHarness"]
 
 
-class _ScheduledError(Exception):
-    """What fails in a schedule."""
-
-
-class HookHarness:
+class HookHarness(Story):
     """Drives one or several hooks through the real lifecycle, with scripted values and no model.
 
         harness = HookHarness(MyHook(), outputs={"loss": [0.9, 0.5, 0.1]})
@@ -98,21 +86,18 @@ class HookHarness:
         checkpoint_dir: str | os.PathLike[str] | None = None,
         train: str = "train",
     ) -> None:
-        self._make = hook if _makes_hooks(hook) else lambda: hook
-        self.hooks: tuple[Any, ...] = () if self._make is hook else _as_hooks(hook)
-        self.clock: Clock = clock if clock is not None else _fake_clock()
+        super().__init__()
+        self._make = hook if makes_hooks(hook) else lambda: hook
+        self.hooks: tuple[Any, ...] = () if self._make is hook else as_hooks(hook)
+        self.clock: Clock = clock if clock is not None else fake_clock()
         self.graph = Graph() if graph is None else graph
-        self.recorder = LifecycleRecorder()
         self._start_step = start_step
         self._checkpoint_dir = None if checkpoint_dir is None else os.fspath(checkpoint_dir)
         self._train = train
-        self._names: tuple[str, ...] = ()
         self._session: MonitoredSession | None = None
         self._failures: list[BaseException] = []
         self._runs_left: int | None = None
-        self._scalars: list[tuple[str, Any, int]] = []
         self._undo: list[Callable[[], None]] = []
-        self._log = HookLog(self._is_calling_hook)
         with self.graph.as_default():
             get_or_create_global_step()
             for name, values in (outputs or {}).items():
@@ -204,33 +189,7 @@ class HookHarness:
             ValueError: If there is no such action.
             TypeError: If time is to pass on a clock that is no :class:`FakeClock`.
         """
-        for action in schedule:
-            if self.closed:
-                return
-            if action.what == "run":
-                self.run(int(action.amount))
-            elif action.what == "fail":
-                self._run_failing(_ScheduledError("an op failed"))
-            elif action.what == "abort":
-                self._run_failing(AbortedError("the session was lost"))
-            elif action.what == "advance":
-                if not isinstance(self.clock, FakeClock):
-                    raise TypeError(f"time passes only on a FakeClock, not on {self.clock!r}")
-                self.clock.advance(action.amount)
-            elif action.what == "exhaust":
-                self.exhaust_after(0)
-                self.run()
-            elif action.what == "close":
-                self.close()
-            elif action.what == "leave_by_error":
-                self.close(_ScheduledError("the program failed"))
-            else:
-                raise ValueError(f"HookHarness.play: there is no action {action.what!r}")
-
-    def _run_failing(self, exc: Exception) -> None:
-        if not self.session.should_stop():
-            self.fail_next(exc)
-            self.run(catch=(_ScheduledError,))
+        play(self, schedule)
 
     def close(self, exc: BaseException | None = None) -> None:
         """Leave the ``with`` block; does nothing if that has happened.
@@ -274,71 +233,12 @@ class HookHarness:
         """Whether the ``with`` block was left."""
         return self._session is not None and self._session.graph is None
 
-    # -- what happened ---------------------------------------------------------------------------
-
-    @property
-    def events(self) -> list[Event]:
-        """What happened to the hooks under test, as lines: compare it with a list of strings.
-
-        There is a line for each call of a method that a hook overrides, for each save and restore,
-        for each run that failed, and for a session that was lost.
-        """
-        return [event for event in self.recorder.events if self._is_told(event)]
-
-    @property
-    def fetches(self) -> list[Any]:
-        """What each ``before_run`` asked for, ``None`` for nothing; one entry a call."""
-        return [None if args is None else args.fetches for args in self._requests()]
-
-    @property
-    def feeds(self) -> list[Any]:
-        """What each ``before_run`` fed, ``None`` for nothing; one entry a call."""
-        return [None if args is None else args.feed_dict for args in self._requests()]
-
-    @property
-    def stop_requested_by(self) -> str | None:
-        """The name of the first hook that requested a stop (its class's name), if any did."""
-        return next((e.who for e in self.recorder.events if e.stop and e.who in self._names), None)
-
-    @property
-    def saved_steps(self) -> list[int]:
-        """The global step of every checkpoint that was saved."""
-        return [
-            event.step
-            for event in self.recorder.events
-            if (event.who, event.what) == ("saver", "save")
-            and event.error is None
-            and event.step is not None
-        ]
-
-    @property
-    def scalars(self) -> list[tuple[str, Any, int]]:
-        """``(tag, value, step)`` of what the hooks wrote to writers that they hold as attributes."""
-        return list(self._scalars)
-
-    @property
-    def logs(self) -> list[str]:
-        """The messages that were logged while a hook under test was being called, from ``INFO`` on."""
-        return list(self._log.messages)
-
     @property
     def step(self) -> int | None:
         """The global step of the open session; ``None`` without one."""
         if self._session is None or self.closed:
             return None
         return int(self._session.raw_session().state().variables["global_step"])
-
-    def _requests(self) -> Iterator[RunArgs | None]:
-        for event in self.recorder.events:
-            if event.who in self._names and event.what == "before_run":
-                yield event.args
-
-    def _is_told(self, event: Event) -> bool:
-        if event.who in self._names or event.who == "saver":
-            return True
-        if event.who == "session":
-            return event.what == "lost" or (event.what == "run" and event.error is not None)
-        return False
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -355,9 +255,9 @@ class HookHarness:
     def _open(self) -> MonitoredSession:
         if self._session is not None:
             return self._session
-        self.hooks = _as_hooks(self._make())
+        self.hooks = as_hooks(self._make())
         for hook in self.hooks:
-            _give_clock(hook, self.clock)
+            give_clock(hook, self.clock)
         every = list(self.hooks)
         self._names = hook_names(every)
         saves = any(isinstance(hook, CheckpointSaverHook) for hook in every)
@@ -408,9 +308,6 @@ class HookHarness:
                 if getattr(own.get("add_scalar"), "listens_for", None) is not self:
                     self._undo.append(listen(self, writer, self._scalars))
 
-    def _is_calling_hook(self) -> bool:
-        return any(name in self._names for name in self.recorder.callers())
-
 
 class _Creator:
     """Makes sessions that a harness can let fail."""
@@ -424,24 +321,3 @@ class _Creator:
         session = self._creator.create_session()
         self._harness._created(session)  # noqa: SLF001  # one class in two halves
         return session
-
-
-def _fake_clock() -> FakeClock:
-    current = clocks.current()
-    return current if isinstance(current, FakeClock) else FakeClock()
-
-
-def _give_clock(hook: Any, clock: Clock) -> None:
-    for owner in (hook, *getattr(hook, "__dict__", {}).values()):
-        own = getattr(owner, "__dict__", {})
-        if isinstance(own.get("_clock"), clocks.SystemClock):
-            owner._clock = clock  # noqa: SLF001  # what runloop's own hooks and timers call it
-
-
-def _makes_hooks(given: Any) -> bool:
-    is_hook = all(callable(getattr(given, name, None)) for name in HOOK_METHODS)
-    return callable(given) and (isinstance(given, type) or not is_hook)
-
-
-def _as_hooks(given: Any) -> tuple[Any, ...]:
-    return tuple(given) if isinstance(given, (list, tuple)) else (given,)

@@ -1,4 +1,4 @@
-"""What a harness puts around hooks: scripted values, and ears for what is logged and written."""
+"""What a harness puts around hooks: a clock, scripted values, ears for what is logged and written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["HookLog", "listen", "scripted"]
+from runloop import clock as clocks
+from runloop.clock import Clock
+from runloop.dispatch import HOOK_METHODS
+from runloop.testing.clock import FakeClock
+
+__all__ = ["HookLog", "as_hooks", "fake_clock", "give_clock", "listen", "makes_hooks", "scripted"]
 
 
 class HookLog(logging.Handler):
@@ -87,3 +92,28 @@ def scripted(name: str, values: Any, start: int) -> Callable[[Any], Any]:
         return value
 
     return output
+
+
+def fake_clock() -> FakeClock:
+    """Return the clock in use if it is a ``FakeClock``, else a new one."""
+    current = clocks.current()
+    return current if isinstance(current, FakeClock) else FakeClock()
+
+
+def give_clock(hook: Any, clock: Clock) -> None:
+    """Give ``clock`` to a hook and its timers where they have the system's."""
+    for owner in (hook, *getattr(hook, "__dict__", {}).values()):
+        own = getattr(owner, "__dict__", {})
+        if isinstance(own.get("_clock"), clocks.SystemClock):
+            owner._clock = clock  # noqa: SLF001  # what runloop's own hooks and timers call it
+
+
+def makes_hooks(given: Any) -> bool:
+    """Return whether ``given`` is to be called for the hooks."""
+    is_hook = all(callable(getattr(given, name, None)) for name in HOOK_METHODS)
+    return callable(given) and (isinstance(given, type) or not is_hook)
+
+
+def as_hooks(given: Any) -> tuple[Any, ...]:
+    """Return one hook or several as a tuple."""
+    return tuple(given) if isinstance(given, (list, tuple)) else (given,)
