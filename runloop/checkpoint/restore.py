@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from runloop.checkpoint.memory import part
 from runloop.checkpoint.names import HOOKS
 from runloop.checkpoint.reader import CheckpointReader
 from runloop.errors import CheckpointFormatError, CheckpointMismatchError
 from runloop.naming import nearest
 from runloop.session import Session
 from runloop.state import to_numpy
-from runloop.unpack import ABSENT, Matching, Read, decode, like, references, same_but_for_order
+from runloop.unpack import ABSENT, Matching, decode, like, references, same_but_for_order
 
 __all__ = ["Choice", "RestoreReport", "restore"]
 
@@ -259,7 +258,7 @@ def _put(
     assigned: dict[str, Any],
     hooks: Mapping[str, Any],
 ) -> None:
-    in_place, fresh = _split(matching.reads, variable_reads, reader)
+    in_place, fresh = part(matching.reads, variable_reads, reader)
     reader.verify({read.source_name for read, _ in in_place})
     new: list[tuple[Callable[[Any], None], Any]] = []
     try:
@@ -268,7 +267,7 @@ def _put(
             have = to_numpy(read.current).dtype
             if array.dtype != have and same_but_for_order(array.dtype, have):
                 array = array.astype(have)
-            assert read.put is not None  # noqa: S101 - _split left the others in place
+            assert read.put is not None  # noqa: S101 - part() left the others in place
             new.append((read.put, like(array, read.current)))
         states = {name: decode(node, reader) for name, node in hooks.items()}
         matching.decode()
@@ -284,103 +283,3 @@ def _put(
     session.assign(assigned)
     matching.put_back()
     session.finish_restore(states)
-
-
-def _split(
-    reads: list[Read], variable_reads: int, reader: CheckpointReader
-) -> tuple[list[tuple[Read, np.ndarray[Any, Any]]], list[Read]]:
-    """Part the arrays that are written into from those that are replaced by new ones.
-
-    Replaced are read-only ones, those with elements that share memory, and those that share memory
-    with another one: variables always, attached arrays if the two were saved different.
-    """
-    in_place = []
-    fresh = []
-    spans: list[tuple[int, int, int]] = []
-    arrays: dict[int, np.ndarray[Any, Any]] = {}
-    for index, read in enumerate(reads):
-        array = _memory_of(read.current)
-        spec = reader.spec(read.source_name)
-        if array is None or spec is None or spec[0] != array.shape:
-            continue
-        if not same_but_for_order(spec[1], array.dtype):
-            continue
-        arrays[index] = array
-        low, high = _bounds(array)
-        spans.append((low, high, index))
-    for index in _sharing(spans, reads, variable_reads, reader):
-        if reads[index].put is not None:
-            del arrays[index]
-    for index, read in enumerate(reads):
-        if index in arrays:
-            in_place.append((read, arrays[index]))
-        elif read.put is not None:
-            fresh.append(read)
-        else:
-            raise CheckpointMismatchError(
-                f"{read.name} can't be restored: it is read-only, or its elements share memory; "
-                f"nothing was restored"
-            )
-    return in_place, fresh
-
-
-def _memory_of(value: Any) -> np.ndarray[Any, Any] | None:
-    """Return the array to write into, ``None`` if that can't be done."""
-    if not isinstance(value, np.ndarray):
-        if str(getattr(value, "device", "")) != "cpu" or not hasattr(value, "detach"):
-            return None
-        value = to_numpy(value)  # PyTorch's memory seen by NumPy
-    if not value.flags.writeable:
-        return None
-    if not (value.flags.c_contiguous or value.flags.f_contiguous):
-        reach = 0
-        for stride, size in sorted(
-            (abs(s), n) for s, n in zip(value.strides, value.shape, strict=True)
-        ):
-            if size > 1:
-                if stride <= reach:
-                    return None
-                reach += stride * (size - 1)
-    array: np.ndarray[Any, Any] = value
-    return array
-
-
-def _bounds(array: np.ndarray[Any, Any]) -> tuple[int, int]:
-    low = high = array.__array_interface__["data"][0]
-    for stride, size in zip(array.strides, array.shape, strict=True):
-        if size == 0:
-            return low, low
-        if stride < 0:
-            low += stride * (size - 1)
-        else:
-            high += stride * (size - 1)
-    return low, high + array.itemsize
-
-
-def _sharing(
-    spans: list[tuple[int, int, int]],
-    reads: list[Read],
-    variable_reads: int,
-    reader: CheckpointReader,
-) -> set[int]:
-    """Return the indices of the reads whose memory must not be written into."""
-    found: set[int] = set()
-    group: list[tuple[int, int, int]] = []
-    end = -1
-
-    def settle() -> None:
-        attached = [span for span in group if span[2] >= variable_reads]
-        if len(group) > 1:
-            found.update(span[2] for span in group if span[2] < variable_reads)
-        same = {(s[0], s[1], reader.stored[reads[s[2]].source_name].crc) for s in attached}
-        if len(same) > 1:
-            found.update(span[2] for span in attached[1:])
-
-    for span in sorted(span for span in spans if span[0] < span[1]):
-        if span[0] >= end:
-            settle()
-            group, end = [], -1
-        group.append(span)
-        end = max(end, span[1])
-    settle()
-    return found
