@@ -322,7 +322,13 @@ class Graph(GraphHandles):
 
     def _check_open(self) -> None:
         if self._finalized:
-            raise RuntimeError("Graph is finalized and cannot be modified.")
+            error = RuntimeError("Graph is finalized and cannot be modified.")
+            # A note, so that the message itself stays TensorFlow's.
+            error.add_note(
+                "A monitored session finalizes its graph until it is closed: add to the graph "
+                "before the session is made, or in a hook's begin()."
+            )
+            raise error
 
     def _check_new(self, names: Iterable[str]) -> None:
         for name in names:

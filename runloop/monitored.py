@@ -142,7 +142,12 @@ class _MonitoredSession:
     ) -> Any:
         try:
             if life.stop_requested:
-                raise RuntimeError("Run called even after should_stop requested.")
+                error = RuntimeError("Run called even after should_stop requested.")
+                error.add_note(
+                    "A hook has asked to stop. Ask before each run: "
+                    "while not session.should_stop(): session.run(...)"
+                )
+                raise error
             result, stop = self._hooks.run(life.session, fetches, feed_dict, options, run_metadata)
         except PREEMPTION_ERRORS:
             raise

@@ -419,8 +419,9 @@ def test_get_or_create_makes_it_once_and_finds_it_again():
 def test_the_global_step_is_not_made_in_a_finalized_graph():
     graph = Graph()
     graph.finalize()
-    with fails(RuntimeError, "Graph is finalized and cannot be modified."):
+    with fails(RuntimeError, "Graph is finalized and cannot be modified.") as caught:
         get_or_create_global_step(graph)
+    assert "in a hook's begin()" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize("initial", [7, np.int32(7), np.array(7, np.uint8), lambda: 7])

@@ -560,8 +560,9 @@ def test_run_after_a_stop_was_requested_is_refused_before_any_hook_is_called(kin
         session.run("train")
         log.clear()
         for _ in range(2):
-            with fails(RuntimeError, "Run called even after should_stop requested."):
+            with fails(RuntimeError, "Run called even after should_stop requested.") as caught:
                 session.run("train")
+            assert "while not session.should_stop()" in caught.value.__notes__[0]
             assert session.should_stop() is True
         assert log == []
     assert log == ["A.end"]
