@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-__all__ = ["CODES", "Storage", "dtype_of_code", "named", "storage_of"]
+__all__ = ["CODES", "Storage", "dtype_of_code", "named", "same_but_for_order", "storage_of"]
 
 # Code of safetensors -> (name of the dtype, bytes per element).
 CODES: dict[str, tuple[str, int]] = {
@@ -145,6 +145,11 @@ def dtype_of_code(code: str) -> np.dtype[Any]:
         ValueError: If there is no such dtype here; says what would help.
     """
     return named(CODES[code][0])
+
+
+def same_but_for_order(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Whether two dtypes are the same, or differ in their byte order only."""
+    return one == other or one.newbyteorder("=") == other.newbyteorder("=")
 
 
 _BIG_MACHINE = np.dtype("=i4") == np.dtype(">i4")

@@ -30,7 +30,8 @@ LANDINGS = (
     ("nest", "arrays", "tensor_types"),
     # Floor 1: what is run, threads, when to fire, where scalars go, state as tensors and JSON.
     ("run", "timers", "coordinator", "data", "summary", "state"),
-    ("elements", "unpack"),
+    ("elements", "nodes"),
+    ("unpack",),
     ("references", "handles"),
     ("graph_handles",),
     ("graph",),

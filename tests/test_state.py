@@ -9,6 +9,7 @@ import typing
 import numpy as np
 import pytest
 
+from runloop.nodes import decode, references
 from runloop.state import (
     check_attachable,
     is_array,
@@ -17,7 +18,7 @@ from runloop.state import (
     pack,
     read_leaf,
 )
-from runloop.unpack import ABSENT, Matching, decode, references
+from runloop.unpack import ABSENT, Matching
 
 
 class Loader:

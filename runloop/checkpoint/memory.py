@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from runloop.checkpoint.reader import CheckpointReader
+from runloop.dtypes import same_but_for_order
 from runloop.errors import CheckpointMismatchError
 from runloop.state import to_numpy
-from runloop.unpack import Read, same_but_for_order
+from runloop.unpack import Read
 
 __all__ = ["part"]
 

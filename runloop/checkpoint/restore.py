@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 from runloop.checkpoint.memory import part
 from runloop.checkpoint.names import HOOKS
 from runloop.checkpoint.reader import CheckpointReader
+from runloop.dtypes import same_but_for_order
 from runloop.errors import CheckpointFormatError, CheckpointMismatchError
 from runloop.naming import nearest
+from runloop.nodes import decode, like, references
 from runloop.session import Session
 from runloop.state import to_numpy
-from runloop.unpack import ABSENT, Matching, decode, like, references, same_but_for_order
+from runloop.unpack import ABSENT, Matching
 
 __all__ = ["Choice", "RestoreReport", "restore"]
 
