@@ -205,6 +205,14 @@ def test_a_program_that_shows_them_by_itself_is_left_to_it(tmp_path):
     assert done.stderr.splitlines() == ["own begin", "own loss = 0.5"]
 
 
+def test_its_lifecycle_can_be_traced(tmp_path):
+    script = write(tmp_path, "a.py", LOGS.format(how=""))
+    trace = ["-m", "runloop", "trace", script]
+    done = run("-m", "runloop.compat.tf", *trace, folder=tmp_path)
+    assert done.stdout.splitlines()[0].startswith("step  who"), done.stderr
+    assert "LoggingTensorHook    before_run" in done.stdout
+
+
 def test_a_script_that_is_not_there(capsys):
     assert main(["none.py"]) == 2
     assert capsys.readouterr().err.endswith("there is no script none.py\n")
