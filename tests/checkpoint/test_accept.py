@@ -67,6 +67,8 @@ def test_only_the_first_file_of_a_structure_is_opened(tmp_path, session, monkeyp
     session.graph.variable("v", np.zeros(2))
     saver.save(session, tmp_path / "model.ckpt", global_step=3)
     saver.close()
+    saver.save(session, tmp_path / "other", global_step=3)  # and it knows on
+    saver.close()
     assert len(opened) == 2
 
 
