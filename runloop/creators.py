@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import os
 from abc import ABC, abstractmethod
 from typing import Any
 
 from runloop import clock
 from runloop.checkpoint import Saver
+from runloop.errors import CheckpointMismatchError
 from runloop.graph import Graph, get_default_graph
 from runloop.scaffold import Scaffold
 from runloop.session import Session
@@ -104,7 +106,15 @@ class ChiefSessionCreator(SessionCreator):
             return False
         from runloop.checkpoint import restore_newest  # imported late there, too
 
-        return restore_newest(saver, session, self._checkpoint_dir) is not None
+        try:
+            return restore_newest(saver, session, self._checkpoint_dir) is not None
+        except CheckpointMismatchError as exc:
+            exc.add_note(
+                f"(this session restores from checkpoint_dir={os.fspath(self._checkpoint_dir)!r}: "
+                f"to begin anew, give it another folder; to keep what fits, give the scaffold an "
+                f"init_fn that restores with strict=False, and another folder)"
+            )
+            raise
 
     def _check(self, missing: str | None, what: str, more: str) -> None:
         if missing is not None:

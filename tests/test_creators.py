@@ -6,6 +6,7 @@ import pytest
 from runloop import creators
 from runloop.checkpoint import Saver
 from runloop.creators import ChiefSessionCreator, SessionCreator, WorkerSessionCreator
+from runloop.errors import CheckpointMismatchError
 from runloop.graph import Graph, get_default_graph
 from runloop.scaffold import Scaffold
 from runloop.session import Session
@@ -215,3 +216,16 @@ def test_without_a_scaffold_there_is_a_default_one(kind):
     graph = Graph()
     graph.variable("w", 1.0)
     assert kind(graph=graph).create_session().run("w") == 1.0
+
+
+def test_who_changed_the_model_is_told_what_to_do(tmp_path):
+    graph = Graph()
+    graph.variable("w", np.zeros(2))
+    Saver().save(Session(graph=graph), str(tmp_path / "model.ckpt"), global_step=3)
+    changed = Graph()
+    changed.variable("w", np.zeros(3))
+    with pytest.raises(CheckpointMismatchError) as caught:
+        ChiefSessionCreator(checkpoint_dir=str(tmp_path), graph=changed).create_session()
+    (note,) = caught.value.__notes__
+    assert f"checkpoint_dir={str(tmp_path)!r}" in note
+    assert "to begin anew, give it another folder" in note
