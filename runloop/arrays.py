@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,8 @@ def copy_array(value: Any) -> Any:
         return value
     if hasattr(value, "detach") and hasattr(value, "clone"):  # a PyTorch tensor
         return value.detach().clone()
+    import copy  # only for arrays of other libraries
+
     return copy.deepcopy(value)
 
 

@@ -6,7 +6,6 @@ structure of the request, types included.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -81,6 +80,8 @@ def rebuild(structure: Any, values: Sequence[Any]) -> Any:
     if isinstance(structure, tuple):
         make = getattr(kind, "_make", kind)  # a named tuple's constructor takes members one by one
         return make(values)
+    import copy  # only for structures of these kinds
+
     if isinstance(structure, list):
         result: Any = copy.copy(structure)
         result[:] = values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -89,6 +88,8 @@ class _Planner:
                     users.setdefault(other, []).append(op)
                 stack.extend(reversed(needed))
         ready = [(op.mutates, rank, op) for op, rank in found.items() if not needs[op]]
+        import heapq  # when the first plan is made
+
         heapq.heapify(ready)
         ordered = []
         while ready:
