@@ -4,6 +4,8 @@ A :class:`Dispatcher` is made from a list of hooks. It finds out once which hook
 method, so that a method that is not overridden is never called.
 """
 
+# ruff: noqa: SLF001  # a context's properties and its __init__ would cost calls at each step
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
@@ -22,9 +24,17 @@ _Method = Callable[..., Any]
 _new = tuple.__new__
 
 
+# To call an ``__init__`` written in Python is dear too: these two do without.
 class _DefaultOptions(RunOptions):
-    """Options that nobody gave; costs a quarter of ``RunOptions()``, whose ``__init__`` it skips."""
+    """Options that nobody gave."""
 
+    __init__ = object.__init__
+
+
+class _Context(RunContext):
+    """A context whose attributes are set from outside."""
+
+    __slots__ = ()
     __init__ = object.__init__
 
 
@@ -96,10 +106,12 @@ class Dispatcher:
         """Look again which methods are overridden; done whenever a session was made."""
         self._before = self._overridden("before_run")
         self._after = self._overridden("after_run")
+        self._nothing = (None,) * (len(self.hooks) + 1)
         self._watchers = [hook for hook in self.hooks if hasattr(hook, "wants_hook_stats")]
 
     def _overridden(self, name: str) -> list[tuple[int, _Method]]:
-        methods = ((index, getattr(hook, name)) for index, hook in enumerate(self.hooks))
+        # Numbered from 1: before the hooks' results comes the caller's.
+        methods = ((index, getattr(hook, name)) for index, hook in enumerate(self.hooks, 1))
         return [(index, method) for index, method in methods if _is_overridden(method)]
 
     def companions(self) -> dict[str, Any]:
@@ -150,7 +162,11 @@ class Dispatcher:
         if self._watchers and any(hook.wants_hook_stats for hook in self._watchers):
             run_metadata = RunMetadata() if run_metadata is None else run_metadata
             before, after = self._timed(run_metadata)
-        context = RunContext((fetches, feed_dict, None), session)
+        context = _Context()
+        context._original_args = (fetches, feed_dict, None)
+        context._session = session
+        context._stop_requested = False
+        context._deferred = ()
         merged = [fetches]
         owners = []
         hook_feeds: dict[Any, Any] | None = None
@@ -167,7 +183,7 @@ class Dispatcher:
             if feeds:
                 if not isinstance(feeds, Mapping):
                     raise TypeError(
-                        f"{self.names[index]}.before_run: feed_dict must be a mapping, "
+                        f"{self.names[index - 1]}.before_run: feed_dict must be a mapping, "
                         f"got {feeds!r}"
                     )
                 hook_feeds = {} if hook_feeds is None else hook_feeds
@@ -187,7 +203,6 @@ class Dispatcher:
             options = _DefaultOptions()
         if run_metadata is None:
             run_metadata = RunMetadata()
-        results: list[Any]
         if owners:
             try:
                 outputs = session.run(merged, feed_dict, options, run_metadata)
@@ -195,26 +210,25 @@ class Dispatcher:
                 self._note_who_asked(exc, session, merged, owners, feed_dict)
                 raise
             result = outputs[0]
-            if len(owners) == len(self.hooks):
-                results = outputs[1:]
-            else:
-                results = [None] * len(self.hooks)
+            if len(owners) < len(self.hooks):
+                results = list(self._nothing)
                 for position, index in enumerate(owners, 1):
                     results[index] = outputs[position]
+                outputs = results
         else:
             result = session.run(fetches, feed_dict, options, run_metadata)
-            results = [None] * len(self.hooks)
+            outputs = self._nothing
         values = None
         last: Any = self  # what no hook can have fetched
         for index, method in after:
-            own = results[index]
+            own = outputs[index]
             if own is not last:  # hooks that fetched the same, mostly the step, share the tuple
                 values = _new(RunValues, (own, options, run_metadata))
                 last = own
             method(context, values)
-        for deferred in context._deferred:  # noqa: SLF001  # the property costs a call a step
+        for deferred in context._deferred:
             deferred()
-        return result, context._stop_requested  # noqa: SLF001  # the same
+        return result, context._stop_requested
 
     def _note_who_asked(
         self,
@@ -236,7 +250,7 @@ class Dispatcher:
                 if str(found) == str(exc):
                     if index is not None:  # else it is the caller's own
                         asked = repr(merged[count - 1])
-                        exc.add_note(f"({self.names[index]} asked for it: {asked:.200})")
+                        exc.add_note(f"({self.names[index - 1]} asked for it: {asked:.200})")
                     return
 
     def _as_run_args(self, request: Any, index: int) -> RunArgs:
@@ -244,7 +258,7 @@ class Dispatcher:
             return RunArgs(request.fetches, request.feed_dict, request.options)
         except AttributeError:
             raise TypeError(
-                f"{self.names[index]}.before_run must return RunArgs or None, got {request!r}; "
+                f"{self.names[index - 1]}.before_run must return RunArgs or None, got {request!r}; "
                 f"write RunArgs(fetches)"
             ) from None
 
@@ -264,7 +278,7 @@ class Dispatcher:
                 finally:
                     duration = self._clock.monotonic() - begin
                     start = (begin - origin) * 1e6
-                    stats.append(HookStats(self.names[index], name, start, duration * 1e6))
+                    stats.append(HookStats(self.names[index - 1], name, start, duration * 1e6))
 
             return call
 

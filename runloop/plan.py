@@ -1,7 +1,7 @@
 """The plan of a run: made once for a pair of fetches and feed names, then executed many times.
 
-A plan keeps all values of a run in one list. Its head is what is read from the session's
-variables; then come constants, feeds, pulled inputs and results, each in its *slot*.
+A plan keeps all values of a run in one list: first what is read from the session's variables,
+then constants, feeds, pulled inputs and results, each in its *slot*.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = [
     "Plan",
     "Prepare",
     "Step",
+    "caller",
     "checked_members",
     "copy",
     "copy_leaf",
     "feed",
     "feed_members",
-    "getter",
     "pull",
 ]
 
@@ -38,10 +38,9 @@ Prepare: TypeAlias = Callable[[Store, list[Any], Iterable[Any]], None]
 
 
 class Step(NamedTuple):
-    """One op of a plan: what is called, with which slots, and where the result goes."""
+    """One op of a plan: what calls it with the values, and where the result goes."""
 
-    fn: Callable[..., Any]
-    arguments: Callable[[list[Any]], Iterable[Any]]
+    call: Callable[[list[Any]], Any]
     slot: int
     members: slice | None  # where the members of a result go that must be a tuple
     op: Op
@@ -55,21 +54,26 @@ class Commit(NamedTuple):
     who: str
 
 
-def getter(slots: Sequence[int]) -> Callable[[Any], Sequence[Any]]:
-    """Return a fast function from a list to the sequence of its members at ``slots``."""
-    if len(slots) > 1:
-        return itemgetter(*slots)
-    # itemgetter(i) would give a bare member; a slice gives a list of one, or of none.
-    return itemgetter(slice(slots[0], slots[0] + 1) if slots else slice(0, 0))
+def caller(fn: Callable[..., Any], slots: Sequence[int]) -> Callable[[list[Any]], Any]:
+    """Return what calls ``fn`` with the members of a list at ``slots``."""
+    if not slots:
+        return lambda _: fn()
+    if len(slots) == 1:
+        (first,) = slots
+        return lambda values: fn(values[first])
+    if len(slots) == 2:
+        first, second = slots
+        return lambda values: fn(values[first], values[second])
+    arguments = itemgetter(*slots)
+    return lambda values: fn(*arguments(values))
 
 
 class Plan:
     """All that a run needs to know.
 
     Args:
-        read: Gives the head of the list from the session's variables.
-        reads_many: Whether that is more than one variable, and needs the lock.
-        blank: The rest of the list: constants, and room.
+        reads: Indices of the variables that the first slots are for.
+        blank: The list before a run: constants, and room.
         prepare: What is done before the ops, in order: feeds, copies of what is fetched, pulls.
         steps: The ops in order.
         needs: For each step, the names of the ops that it waits for.
@@ -85,8 +89,7 @@ class Plan:
     def __init__(
         self,
         *,
-        read: Callable[[list[Any]], Sequence[Any]],
-        reads_many: bool,
+        reads: Sequence[int],
         blank: list[Any],
         prepare: tuple[Prepare, ...],
         steps: Sequence[Step],
@@ -99,7 +102,9 @@ class Plan:
     ) -> None:
         # Plain tuples: Python unpacks those in a third of the time that a named tuple takes.
         plain: tuple[tuple[Any, ...], ...] = tuple(map(tuple, steps))
-        self._parts = (read, reads_many, blank, prepare, plain, commits, increment, shown, pack)
+        read = itemgetter(*reads) if reads else None  # of one index, it gives the bare member
+        head = slice(len(reads)) if len(reads) > 1 else None  # which needs the lock
+        self._parts = (read, head, blank, prepare, plain, commits, increment, shown, pack)
         self._needs = needs
         self._kept = kept
 
@@ -119,12 +124,14 @@ class Plan:
             trace: Where to record the times of the ops, and by which clock; ``None`` for not.
         """
         # One unpacking is cheaper than a look-up for each field; this is the hot path.
-        read, reads_many, blank, prepare, steps, commits, increment, shown, pack = self._parts
-        if reads_many:
-            with store.lock:
-                values = [*read(store.values), *blank]
-        else:
-            values = [*read(store.values), *blank]
+        read, head, blank, prepare, steps, commits, increment, shown, pack = self._parts
+        values = blank.copy()
+        if read is not None:
+            if head is None:
+                values[0] = read(store.values)
+            else:
+                with store.lock:
+                    values[head] = read(store.values)
         for ready in prepare:
             ready(store, values, feed_values)
         if trace is not None:
@@ -132,8 +139,8 @@ class Plan:
         else:
             op = None
             try:
-                for fn, arguments, slot, members, op in steps:
-                    result = values[slot] = fn(*arguments(values))
+                for call, slot, members, op in steps:
+                    result = values[slot] = call(values)
                     if members is not None:
                         values[members] = checked_members(op, result, members)
             except Exception as exc:
@@ -215,10 +222,10 @@ def _run_traced(
     origin, metadata.origin = metadata.origin, None
     if origin is None:
         origin = clock.monotonic()
-    for (fn, arguments, slot, members, op), inputs in zip(steps, needs, strict=True):
+    for (call, slot, members, op), inputs in zip(steps, needs, strict=True):
         begin = clock.monotonic()
         try:
-            result = values[slot] = fn(*arguments(values))
+            result = values[slot] = call(values)
             if members is not None:
                 values[members] = checked_members(op, result, members)
         except Exception as exc:

@@ -170,9 +170,8 @@ class _Planner:
         fixed = {self.slots.get(self.variables.get(GLOBAL_STEP), -1)}  # an np.int64 as it is
         place = iter(places)
         return Plan(
-            read=kept.getter([variable.index for variable in self.reads]),
-            reads_many=len(self.reads) > 1,
-            blank=self.blank,
+            reads=[variable.index for variable in self.reads],
+            blank=[None] * len(self.reads) + self.blank,
             prepare=(*self._feeds(), *copies, *self._pulls()),
             steps=steps,
             needs=tuple(tuple(other.name for other in self.needed(op)) for op in order),
@@ -218,7 +217,7 @@ class _Planner:
         if op.many:
             start = self.members(op)
             members = slice(start, start + len(op.member_names))
-        return Step(_caller(op), kept.getter(slots), self.slots[op], members, op)
+        return Step(kept.caller(_by_position(op), slots), self.slots[op], members, op)
 
     def _commits(self, order: list[Op]) -> Iterator[Commit]:
         by: dict[str, Op] = {}
@@ -277,7 +276,7 @@ class _Planner:
                 yield kept.pull(source, slice(slot, slot + len(source.names)))
 
 
-def _caller(op: Op) -> Callable[..., Any]:
+def _by_position(op: Op) -> Callable[..., Any]:
     """Return a function that takes all of the op's arguments by position."""
     fn, names = op.fn, [p.name for p in op.parameters if p.keyword_only]
     if not names:

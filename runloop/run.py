@@ -202,13 +202,21 @@ class RunContext:
     Follows ``tf.train.SessionRunContext`` of TensorFlow 2.21.
     """
 
-    # Defaults on the class: a context is made at each step, and mostly these stay as they are.
-    _stop_requested = False
-    _deferred: tuple[Callable[[], None], ...] = ()
+    # As fast to make as can be; the first two so that a hook may hang something of its own on it.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_deferred",
+        "_original_args",
+        "_session",
+        "_stop_requested",
+    )
 
     def __init__(self, original_args: RunArgs | tuple[Any, Any, Any], session: Any) -> None:
         self._original_args = original_args
         self._session = session
+        self._stop_requested = False
+        self._deferred: tuple[Callable[[], None], ...] = ()
 
     @property
     def original_args(self) -> RunArgs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from operator import is_
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -28,6 +27,7 @@ __all__ = [
 
 _PLANS_PER_GENERATION = 128
 _NO_VERSION = -1
+_FULL_TRACE = RunOptions.FULL_TRACE  # looked up once, not at each run
 
 
 class SessionState(NamedTuple):
@@ -83,7 +83,6 @@ class Session:
         self._version = graph.version
         self._plans: dict[Any, Plan] = {}
         self._old_plans: dict[Any, Plan] = {}
-        self._recent: tuple[tuple[Any, ...], Plan | None] = ((), None)
         self._companions: dict[str, Any] = {}
         self._pending: dict[str, Any] = {}
         self._store.grow(graph.variables)
@@ -141,11 +140,12 @@ class Session:
             feed_values = feed_dict.values()
             plan = self._plans.get(key)
         elif kind is list:
-            # What hooks ask for is mostly the same objects at each step.
-            recent, plan = self._recent
-            if len(fetches) == len(recent) and all(map(is_, fetches, recent)):
-                key = None
-            else:
+            # What hooks ask for is mostly a list of names, variables and ops: its own key.
+            try:
+                plan = self._plans.get(tuple(fetches))
+            except TypeError:  # something in it is not hashable, so it is no such list
+                plan = None
+            if plan is None:
                 key = nest.key(fetches)
                 plan = self._plans.get(key)
         else:
@@ -153,7 +153,7 @@ class Session:
             plan = self._plans.get(key)
         if plan is None:
             plan = self._plan(key, fetches, feed_dict)
-        if options is not None and options.trace_level >= RunOptions.FULL_TRACE:
+        if options is not None and options.trace_level >= _FULL_TRACE:
             if run_metadata is None:
                 run_metadata = RunMetadata()
             return plan.execute(store, fetches, feed_values, (run_metadata, self._clock))
@@ -180,8 +180,6 @@ class Session:
             self._old_plans = self._plans
             self._plans = {}
         self._plans[key] = plan
-        if type(fetches) is list and not feed_dict and all(map(nest.never_changes, fetches)):
-            self._recent = (tuple(fetches), plan)
         return plan
 
     def _catch_up(self) -> None:
@@ -196,7 +194,6 @@ class Session:
 
     def _forget_plans(self) -> None:
         self._plans, self._old_plans = {}, {}
-        self._recent = ((), None)
 
     def _check_open(self) -> None:
         if self.closed:

@@ -279,6 +279,30 @@ def test_an_equal_request_made_anew_needs_no_new_plan(plans_made):
     assert len(plans_made) == 1
 
 
+@pytest.mark.parametrize("count", range(5))
+@pytest.mark.parametrize("keyword_only", [False, True])
+def test_an_op_gets_its_arguments_however_many_there_are(count, keyword_only):
+    graph = Graph()
+    names = [f"v{i}" for i in range(count)]
+    for i, name in enumerate(names):
+        graph.variable(name, float(i))
+    star = "*, " if keyword_only and names else ""
+    made = {}
+    exec(f"def fn({star}{', '.join(names)}): return [{', '.join(names)}]", made)
+    graph.op(made["fn"], name="all")
+    assert Session(graph=graph).run("all") == [float(i) for i in range(count)]
+
+
+def test_lists_that_take_turns_need_no_new_plans(plans_made):
+    session = Session(graph=small()[0])
+    for _ in range(3):
+        assert session.run(["w", "train"], {"x": 1}) == [1, 2]
+        assert session.run(["w", "train"]) == [1, 1]
+        assert session.run(("w", "train")) == (1, 1)
+        assert session.run([["w", "train"]]) == [[1, 1]]
+    assert len(plans_made) == 4
+
+
 def test_a_bound_method_made_anew_needs_no_new_plan(plans_made):
     class Model:
         def loss(self, w):

@@ -1,5 +1,7 @@
 """What travels with a run: requests, contexts, values, options, metadata."""
 
+import weakref
+
 import pytest
 
 from runloop.run import (
@@ -52,6 +54,13 @@ def test_a_run_context_takes_its_parameters_by_tensorflows_names():
 def test_a_run_context_is_read_and_not_written(name):
     with pytest.raises(AttributeError):
         setattr(RunContext(RunArgs("x"), None), name, 1)
+
+
+def test_a_hook_may_hang_something_of_its_own_on_a_context():
+    context = RunContext(RunArgs("x"), None)
+    context.started = 3
+    assert context.started == 3
+    assert weakref.ref(context)() is context
 
 
 def test_options_are_zero_by_default():

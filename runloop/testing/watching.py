@@ -261,8 +261,8 @@ class Watcher:
             def _overridden(self, name: str) -> list[tuple[int, Callable[..., Any]]]:
                 watch = self.watches[watcher]
                 return [
-                    (index, watch.hook(self.names[index], name, method))
-                    for index, method in super()._overridden(name)
+                    (number, watch.hook(self.names[number - 1], name, method))
+                    for number, method in super()._overridden(name)
                 ]
 
             def companions(self) -> dict[str, Any]:
