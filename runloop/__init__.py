@@ -6,40 +6,9 @@ safetensors files that survive a crash at any moment. :func:`MonitoredTrainingSe
 usual parts together.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from runloop import checkpoint, errors
-from runloop.checkpoint import KeepBest, Saver, get_checkpoint_state
-from runloop.coordinator import Coordinator, LooperThread
-from runloop.creators import ChiefSessionCreator, SessionCreator, WorkerSessionCreator
-from runloop.data import Batches
-from runloop.elements import Op, Variable
-from runloop.graph import Graph, get_default_graph, get_global_step, get_or_create_global_step
-from runloop.hooks import (
-    CheckpointSaverHook,
-    CheckpointSaverListener,
-    EarlyStoppingHook,
-    FeedFnHook,
-    FinalOpsHook,
-    GlobalStepWaiterHook,
-    InMemoryEvaluatorHook,
-    LoggingTensorHook,
-    NanTensorHook,
-    NeverTriggerTimer,
-    PreemptionHook,
-    ProfilerHook,
-    ProgressBarHook,
-    SecondOrStepTimer,
-    SessionRunHook,
-    StepCounterHook,
-    StopAtStepHook,
-    SummarySaverHook,
-)
-from runloop.monitored import MonitoredSession, SingularMonitoredSession
-from runloop.run import RunArgs, RunContext, RunMetadata, RunOptions, RunValues
-from runloop.scaffold import Scaffold
-from runloop.session import Session
-from runloop.training import MonitoredTrainingSession
+from runloop import late
 
 __all__ = [
     "Batches",
@@ -95,27 +64,74 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from runloop import errors
     from runloop.checkpoint import (
         CheckpointReader,
+        KeepBest,
         RestoreReport,
+        Saver,
+        get_checkpoint_state,
         latest_checkpoint,
         list_variables,
         load_checkpoint,
         load_variable,
     )
+    from runloop.coordinator import Coordinator, LooperThread
+    from runloop.creators import ChiefSessionCreator, SessionCreator, WorkerSessionCreator
+    from runloop.data import Batches
+    from runloop.elements import Op, Variable
+    from runloop.graph import Graph, get_default_graph, get_global_step, get_or_create_global_step
+    from runloop.hooks import (
+        CheckpointSaverHook,
+        CheckpointSaverListener,
+        EarlyStoppingHook,
+        FeedFnHook,
+        FinalOpsHook,
+        GlobalStepWaiterHook,
+        InMemoryEvaluatorHook,
+        LoggingTensorHook,
+        NanTensorHook,
+        NeverTriggerTimer,
+        PreemptionHook,
+        ProfilerHook,
+        ProgressBarHook,
+        SecondOrStepTimer,
+        SessionRunHook,
+        StepCounterHook,
+        StopAtStepHook,
+        SummarySaverHook,
+    )
+    from runloop.monitored import MonitoredSession, SingularMonitoredSession
+    from runloop.run import RunArgs, RunContext, RunMetadata, RunOptions, RunValues
+    from runloop.scaffold import Scaffold
+    from runloop.session import Session
+    from runloop.training import MonitoredTrainingSession
 else:
-    _LATE = {
-        "CheckpointReader",
-        "RestoreReport",
-        "latest_checkpoint",
-        "list_variables",
-        "load_checkpoint",
-        "load_variable",
-    }
-
-    def __getattr__(name: str) -> Any:
-        if name not in _LATE:  # see runloop.checkpoint, which imports them when they are needed
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(checkpoint, name)
-        globals()[name] = value
-        return value
+    __getattr__, __dir__ = late.attributes(
+        __name__,
+        {
+            "runloop.checkpoint": (
+                "CheckpointReader KeepBest RestoreReport Saver get_checkpoint_state "
+                "latest_checkpoint list_variables load_checkpoint load_variable"
+            ),
+            "runloop.coordinator": "Coordinator LooperThread",
+            "runloop.creators": "ChiefSessionCreator SessionCreator WorkerSessionCreator",
+            "runloop.data": "Batches",
+            "runloop.elements": "Op Variable",
+            "runloop.errors": "",
+            "runloop.graph": "Graph get_default_graph get_global_step get_or_create_global_step",
+            "runloop.hooks": (
+                "CheckpointSaverHook CheckpointSaverListener EarlyStoppingHook FeedFnHook "
+                "FinalOpsHook GlobalStepWaiterHook InMemoryEvaluatorHook LoggingTensorHook "
+                "NanTensorHook NeverTriggerTimer PreemptionHook ProfilerHook ProgressBarHook "
+                "SecondOrStepTimer SessionRunHook StepCounterHook StopAtStepHook SummarySaverHook"
+            ),
+            "runloop.monitored": "MonitoredSession SingularMonitoredSession",
+            "runloop.run": "RunArgs RunContext RunMetadata RunOptions RunValues",
+            "runloop.scaffold": "Scaffold",
+            "runloop.session": "Session",
+            "runloop.summary": "",
+            "runloop.timers": "",
+            "runloop.training": "MonitoredTrainingSession",
+        },
+    )

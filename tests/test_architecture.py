@@ -26,7 +26,7 @@ ROOT = Path(runloop.__file__).parent
 # own `__init__`: the face of the core, which the faces of the seventh floor may look at.
 LANDINGS = (
     # Floor 0: the ground.
-    ("errors", "clock", "observers", "naming", "dtypes"),
+    ("errors", "clock", "observers", "naming", "dtypes", "late"),
     ("nest", "arrays", "tensor_types"),
     # Floor 1: what is run, threads, when to fire, where scalars go, state as tensors and JSON.
     ("run", "timers", "coordinator", "data", "summary", "state"),

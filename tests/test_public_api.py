@@ -1,11 +1,13 @@
 """What the package shows: complete, sorted, documented, and cheap to import."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +37,7 @@ PROMISED = {
     """,
 }
 
-# Loaded by nobody who only writes `import runloop`: optional packages, the outer floors, and the
+# Loaded by nobody who only uses what `runloop` itself shows: optional packages, the outer floors, and the
 # standard library's heavy modules.
 NOT_LOADED = {
     "asyncio",
@@ -165,15 +167,74 @@ def test_every_public_name_and_method_has_a_docstring(value):
     assert missing == []
 
 
-def test_import_loads_nothing_optional_and_nothing_heavy():
+def modules_loaded_by(statement):
     script = (
         "import sys, numpy, safetensors, safetensors.numpy; before = set(sys.modules)\n"
-        "import runloop; print('\\n'.join(sorted(set(sys.modules) - before)))"
+        f"{statement}\nprint('\\n'.join(sorted(set(sys.modules) - before)))"
     )
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    loaded = set(result.stdout.split())
+    return set(result.stdout.split())
 
-    assert "runloop" in loaded
+
+def test_import_loads_next_to_nothing():
+    loaded = {name for name in modules_loaded_by("import runloop") if name.startswith("runloop")}
+
+    assert loaded == {"runloop", "runloop.late"}
+
+
+def test_all_public_names_together_load_nothing_optional_and_nothing_heavy():
+    loaded = modules_loaded_by("from runloop import *")
+
+    assert "runloop.session" in loaded
     assert loaded & NOT_LOADED == set()
+
+
+# The names of a face are written three times: in its __all__, for type checkers, for `late.attributes`.
+
+
+def late_face(name):
+    """What a face imports for type checkers and what it hands to `late.attributes`, as {name: module}."""
+    tree = ast.parse(Path(importlib.import_module(name).__file__).read_text("utf-8"))
+    (choice,) = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = {alias.name: node.module for node in choice.body for alias in node.names}
+    (call,) = [node.value for node in choice.orelse]
+    homes = ast.literal_eval(call.args[1])
+    return typed, {word: home for home, words in homes.items() for word in words.split()}, homes
+
+
+@pytest.mark.parametrize("name", ["runloop", "runloop.checkpoint", "runloop.hooks"])
+def test_a_late_face_says_the_same_to_type_checkers_and_to_programs(name):
+    typed, handed, homes = late_face(name)
+    submodules = {word: name for word in typed if f"{name}.{word}" in homes}
+
+    assert typed == handed | submodules
+    assert set(typed) == set(importlib.import_module(name).__all__)
+
+
+@pytest.mark.parametrize("name", ["runloop", "runloop.checkpoint", "runloop.hooks"])
+def test_a_late_face_lists_its_names_before_anybody_asked_for_one(name):
+    listed = (
+        f"import {name} as face, sys; names = set(dir(face)); "
+        "assert set(face.__all__) < names, names; "
+        "assert not [n for n in face.__all__ if n in vars(face)]"
+    )
+    subprocess.run([sys.executable, "-c", listed], check=True)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error_that_knows_what_was_meant():
+    with pytest.raises(AttributeError, match="has no attribute 'Sesion'") as info:
+        runloop.Sesion
+
+    assert info.value.name == "Sesion"
+    assert info.value.obj is runloop
+
+
+def test_modules_are_attributes_of_the_package_without_being_imported():
+    script = "import runloop; print(runloop.session.Session is runloop.Session)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout == "True\n"

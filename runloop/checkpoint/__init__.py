@@ -3,11 +3,9 @@
 ``Saver`` writes and restores; ``CheckpointReader`` and the functions look at what is on disk.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from runloop.checkpoint.retention import KeepBest
-from runloop.checkpoint.saver import Saver
-from runloop.checkpoint.state_file import CheckpointState, get_checkpoint_state
+from runloop import late
 
 __all__ = [
     "CheckpointReader",
@@ -33,24 +31,18 @@ if TYPE_CHECKING:
     )
     from runloop.checkpoint.reader import CheckpointReader
     from runloop.checkpoint.restore import RestoreReport
+    from runloop.checkpoint.retention import KeepBest
+    from runloop.checkpoint.saver import Saver
+    from runloop.checkpoint.state_file import CheckpointState, get_checkpoint_state
 else:
-    # What only a program that reads checkpoints needs is imported when it is first asked for:
-    # it is a third of what importing runloop would cost.
-    _LATE = {
-        "CheckpointReader": "reader",
-        "RestoreReport": "restore",
-        "latest_checkpoint": "folder",
-        "list_variables": "folder",
-        "load_checkpoint": "folder",
-        "load_variable": "folder",
-        "restore_newest": "folder",
-    }
-
-    def __getattr__(name: str) -> Any:
-        if name not in _LATE:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        value = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
-        globals()[name] = value
-        return value
+    __getattr__, __dir__ = late.attributes(
+        __name__,
+        {
+            "runloop.checkpoint.folder": "latest_checkpoint list_variables load_checkpoint load_variable restore_newest",
+            "runloop.checkpoint.reader": "CheckpointReader",
+            "runloop.checkpoint.restore": "RestoreReport",
+            "runloop.checkpoint.retention": "KeepBest",
+            "runloop.checkpoint.saver": "Saver",
+            "runloop.checkpoint.state_file": "CheckpointState get_checkpoint_state",
+        },
+    )
