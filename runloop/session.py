@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -212,7 +213,7 @@ class Session:
         store.grow(self._graph.variables)
         with store.lock:
             values = list(store.values)
-        names = (variable.name for variable in self._graph.variables)
+        names = map(attrgetter("name"), self._graph.variables)
         return SessionState(
             dict(zip(names, values, strict=True)),
             dict(self._graph.attached),

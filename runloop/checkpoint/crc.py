@@ -30,14 +30,12 @@ class Checksums:
 
     Args:
         count: How many tensors there are.
-        beside: Whether large pieces go to a thread of their own.
     """
 
     #: A copy may be written over once this many others were added after it.
     WINDOW = _WAITING + 2
 
-    def __init__(self, count: int, *, beside: bool = True) -> None:
-        self._beside = beside
+    def __init__(self, count: int) -> None:
         self._values = [0] * count
         from queue import SimpleQueue  # only to save and restore
 
@@ -55,7 +53,7 @@ class Checksums:
             is_copy: Whether they take memory of their own, so that not too many may wait.
         """
         if self._thread is None:
-            if len(piece) < _WORTH_BYTES or not self._beside:
+            if len(piece) < _WORTH_BYTES:
                 self._values[index] = zlib.crc32(piece, self._values[index])
                 return
             self._thread = threading.Thread(

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from runloop.checkpoint.accept import FormatCheck
+from runloop.checkpoint.content import Content
 from runloop.checkpoint.files import Files, write_all
 from runloop.checkpoint.folder import data_file, unlisted
 from runloop.checkpoint.lock import FolderLock
@@ -15,7 +16,7 @@ from runloop.checkpoint.names import SUFFIX
 from runloop.checkpoint.parse import Document
 from runloop.checkpoint.reader import CheckpointReader
 from runloop.checkpoint.retention import Record, Rules, keep, last_preserved
-from runloop.checkpoint.state_file import STATE_FILE, CheckpointState, format_state, read_state
+from runloop.checkpoint.state_file import CheckpointState, format_state, read_state
 from runloop.checkpoint.writer import make_dirs, replace_file, sweep, write_checkpoint
 from runloop.errors import CheckpointError, CheckpointWriteError
 
@@ -32,7 +33,7 @@ class Keeper:
         folder: Where the state file is; need not be there yet.
         rules: What is kept.
         state_file: The state file's name. Each has an order and a retention of its own.
-        format_check: Knows which structures safetensors has opened already.
+        format_check: Knows which layout safetensors has opened already.
     """
 
     def __init__(
@@ -40,15 +41,15 @@ class Keeper:
         files: Files,
         folder: str,
         rules: Rules,
-        state_file: str = STATE_FILE,
-        format_check: FormatCheck | None = None,
+        state_file: str,
+        format_check: FormatCheck,
     ) -> None:
         self.folder = folder
         self.state_file = state_file
         self.records: list[Record] = []
         self._files = files
         self._rules = rules
-        self._format_check = format_check or FormatCheck()
+        self._format_check = format_check
         self._lock = FolderLock(folder)
         self._known = False
         self._started: float | None = None
@@ -135,18 +136,15 @@ class Keeper:
     def save(
         self,
         record: Record,
-        arrays: dict[str, Any],
+        content: Content,
         document: dict[str, Any],
-        *,
-        alone: bool = True,
     ) -> str:
         """Write a checkpoint, announce it, and delete what the rules give up, in that order.
 
         Args:
             record: What :meth:`next_record` gave.
-            arrays: The tensors by name.
+            content: The tensors.
             document: The document, without what the record says.
-            alone: Whether the training waits, so that all processors are this save's.
 
         Returns:
             The path of the data file.
@@ -168,14 +166,7 @@ class Keeper:
             **document,
         }
         try:
-            write_checkpoint(
-                self._files,
-                path,
-                arrays,
-                whole_document,
-                alone=alone,
-                format_check=self._format_check,
-            )
+            write_checkpoint(self._files, path, content, whole_document, self._format_check)
         except CheckpointWriteError:
             # It may have got its name and not been confirmed: then it is whole, and there to be
             # given up in its turn.

@@ -12,20 +12,23 @@ import numpy as np
 from runloop import clock, observers
 from runloop.checkpoint import files
 from runloop.checkpoint.accept import FormatCheck
-from runloop.checkpoint.background import Buffer, Worker
+from runloop.checkpoint.background import Worker
 from runloop.checkpoint.names import HOOKS, SUFFIX
 from runloop.checkpoint.retention import KeepBest, Rules
 from runloop.checkpoint.state_file import STATE_FILE
-from runloop.dtypes import storage_of
 from runloop.naming import nearest
-from runloop.session import Session
+from runloop.session import Session, SessionState
 from runloop.state import pack, to_numpy
 
 if TYPE_CHECKING:
+    from runloop.checkpoint.content import Copies
     from runloop.checkpoint.keeper import Keeper
+    from runloop.checkpoint.layout import Layout
     from runloop.checkpoint.restore import RestoreReport
 
 __all__ = ["Saver"]
+
+Array = np.ndarray[Any, Any]
 
 _log = logging.getLogger(__name__)
 _STEP = "global_step"
@@ -94,7 +97,8 @@ class Saver:
         self._files = files.current()
         self._keeper: Keeper | None = None
         self._format_check = FormatCheck()
-        self._buffer = Buffer()
+        self._layout: Layout | None = None
+        self._copies: Copies | None = None
         self._worker = Worker()
 
     # -- saving ---------------------------------------------------------------------------------
@@ -140,16 +144,21 @@ class Saver:
         """
         raw = _raw_session(session, "save")
         self.wait()
-        step = _step_of(raw, global_step)
-        folder, name = _place(save_path, step if global_step is not None else None, checkpoint_dir)
-        arrays, document = self._collect(raw)
+        step = None if global_step is None else _step_of(raw, global_step)
+        folder, name = _place(save_path, step, checkpoint_dir)
+        state = raw.state()
+        if global_step is None:
+            counted = state.variables.get(_STEP)
+            step = None if counted is None else int(counted)
+        arrays, document = self._collect(raw, state)
+        layout = self._layout_of(arrays)
         if self._reject_nonfinite and self._is_nonfinite(arrays, step):
             return None
         values = self._metrics(raw, metrics)
         keeper = self._keeper
         if keeper is None or (keeper.folder, keeper.state_file) != (folder, latest_filename):
             self.close()
-            from runloop.checkpoint.keeper import Keeper  # a third of importing runloop
+            from runloop.checkpoint.keeper import Keeper  # only to save, as what follows
 
             keeper = self._keeper = Keeper(
                 self._files, folder, self._rules, latest_filename, self._format_check
@@ -157,11 +166,14 @@ class Saver:
         keeper.open(os.path.join(os.path.dirname(name), os.path.basename(os.fspath(save_path))))
         record = keeper.next_record(name, step, self._clock.time(), values)
         path = os.path.join(folder, name)
+        from runloop.checkpoint.content import Copies, LiveArrays
+
         if not self._background:
-            keeper.save(record, arrays, document)
+            keeper.save(record, LiveArrays(layout, arrays), document)
         else:
-            copies = self._buffer.copy(arrays)
-            self._worker.start(lambda: keeper.save(record, copies, document, alone=False))
+            copies = self._copies = self._copies or Copies()
+            copies.take(layout, arrays)
+            self._worker.start(lambda: keeper.save(record, copies, document))
         return path
 
     def wait(self, timeout_secs: float | None = None) -> None:
@@ -210,32 +222,42 @@ class Saver:
             self._keeper.close()
             self._keeper = None
 
-    def _collect(self, session: Session) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _layout_of(self, arrays: Mapping[str, Array]) -> Layout:
+        if self._layout is None or not self._layout.fits(arrays):
+            from runloop.checkpoint.layout import Layout
+
+            self._layout = Layout(arrays)
+        return self._layout
+
+    def _collect(
+        self, session: Session, state: SessionState
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return the live arrays by name, and the document without what the keeper adds."""
-        state = session.state()
-        arrays: dict[str, Any] = {}
+        arrays: dict[str, Array] = state.variables
+        if self._var_list is not None:
+            chosen = self._chosen(session)
+            arrays = {saved_name: arrays[name] for name, saved_name in chosen.items()}
+        for name, value in arrays.items():
+            if type(value) is not np.ndarray:
+                try:
+                    arrays[name] = to_numpy(value)
+                except TypeError as exc:
+                    raise TypeError(f"variable {name!r} can't be saved: {exc}") from exc
         owners: dict[str, str] = {}
-        for name, saved_name in self._chosen(session).items():
-            try:
-                array = arrays[saved_name] = to_numpy(state.variables[name])
-                # Before anything is written it is known that every dtype can be stored; pack()
-                # sees to those of the attached state.
-                storage_of(array.dtype)
-            except TypeError as exc:
-                raise TypeError(f"variable {name!r} can't be saved: {exc}") from exc
-            owners[saved_name] = f"variable {name!r}"
         document: dict[str, Any] = {"attached": {}, "hooks": {}}
         groups = [("attached", name, name, obj) for name, obj in state.attached.items()]
         groups += [(HOOKS, name, f"{HOOKS}/{name}", o) for name, o in state.companions.items()]
         for group, name, prefix, obj in groups:
             tensors, node = pack(prefix, obj)
             for tensor_name, array in tensors.items():
-                if tensor_name in owners:
+                if tensor_name in arrays:
+                    names = {saved: name for name, saved in self._chosen(session).items()}
+                    other = owners.get(tensor_name) or f"variable {names[tensor_name]!r}"
                     raise ValueError(
-                        f"two tensors would be called {tensor_name!r} in the checkpoint: "
-                        f"{owners[tensor_name]} and one of {group} {name!r}; rename one"
+                        f"two tensors would be called {tensor_name!r} in the checkpoint: {other} "
+                        f"and one of {group} {name!r}; rename one"
                     )
-                owners[tensor_name] = f"{group} {name!r}"
+                owners[tensor_name] = f"one of {group} {name!r}"
                 arrays[tensor_name] = array
             document[group][name] = node
         return arrays, document
@@ -360,14 +382,11 @@ def _raw_session(session: Any, verb: str) -> Session:
     return raw
 
 
-def _step_of(session: Session, global_step: Any) -> int | None:
-    if global_step is None:
-        value = session.state().variables.get(_STEP)
-    elif isinstance(global_step, (int, np.integer)):
-        value = global_step
-    else:
-        value = session.run(global_step)
-    return None if value is None else int(value)
+def _step_of(session: Session, global_step: Any) -> int:
+    value = global_step
+    if not isinstance(value, (int, np.integer)):
+        value = session.run(value)
+    return int(value)
 
 
 def _place(

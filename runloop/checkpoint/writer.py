@@ -8,21 +8,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from runloop.checkpoint.accept import FormatCheck
-from runloop.checkpoint.crc import Checksums
+from runloop.checkpoint.content import Content
 from runloop.checkpoint.files import Files, write_all
-from runloop.checkpoint.layout import HeaderTemplate, plan_entries
-from runloop.checkpoint.rawbytes import is_plain, pieces
+from runloop.checkpoint.layout import HeaderTemplate
 from runloop.errors import CheckpointWriteError
 
 __all__ = ["make_dirs", "replace_file", "sweep", "write_checkpoint"]
 
 _log = logging.getLogger(__name__)
 _TEMPORARY = r"\.runloop-[0-9a-f]{16}\.tmp"
-_BATCH_BYTES = 1 << 20  # small tensors are written together up to this size
-_LARGE_BYTES = 16 << 20
 
 
 def replace_file(
@@ -120,66 +115,28 @@ def sweep(files: Files, folder: str) -> None:
 def write_checkpoint(
     files: Files,
     path: str,
-    arrays: Mapping[str, np.ndarray[Any, Any]],
+    content: Content,
     document: Mapping[str, Any],
-    *,
-    alone: bool = True,
-    format_check: FormatCheck | None = None,
+    format_check: FormatCheck,
 ) -> None:
     """Write a checkpoint file, all or nothing; see :func:`replace_file`.
-
-    C-contiguous little-endian arrays are written from where they are; others in pieces.
 
     Args:
         files: The file layer.
         path: The data file; its folder must be there.
-        arrays: The tensors by name.
+        content: The tensors.
         document: What stands in the document beside them.
-        alone: Whether nobody else is at work: then the checksums get a thread of their own.
-        format_check: Knows which structures safetensors has opened already.
+        format_check: Knows which layout safetensors has opened already.
 
     Raises:
-        TypeError: If a dtype can't be stored; nothing is written then.
         CheckpointWriteError: If the system fails; names ``path``.
         CheckpointFormatError: If safetensors can't open what was written.
     """
-    entries = plan_entries(arrays)
-    header = HeaderTemplate(entries, document)
+    header = HeaderTemplate(content.layout, document)
 
     def write(fd: int) -> None:
-        sums = Checksums(len(entries), beside=alone)
-        offset = header.size
-        small: list[np.ndarray[Any, Any]] = []
-        waiting = 0
-        try:
-            for index, entry in enumerate(entries):
-                array = arrays[entry.name]
-                is_copy = not is_plain(array, entry.storage)
-                for piece in pieces(array, entry.storage):
-                    sums.add(index, piece, is_copy=is_copy)
-                    if piece.size < _BATCH_BYTES:
-                        small.append(piece)
-                        waiting += piece.size
-                        if waiting < _BATCH_BYTES:
-                            continue
-                        piece = np.concatenate(small)  # noqa: PLW2901
-                        small, waiting = [], 0
-                    elif small:
-                        offset = write_all(files, fd, np.concatenate(small), offset)
-                        small, waiting = [], 0
-                    offset = write_all(files, fd, piece, offset)
-            if small:
-                offset = write_all(files, fd, np.concatenate(small), offset)
-            if alone and offset >= _LARGE_BYTES:
-                # The disk works while the checksums are finished. What makes the save durable is
-                # the sync after the header.
-                files.sync(fd)
-            raw = header.render(sums.results())
-        finally:
-            sums.stop()
+        crcs = content.write(files, fd, header.size)
         # Last, so that a file that was cut off has no valid beginning.
-        write_all(files, fd, raw, 0)
+        write_all(files, fd, header.render(crcs), 0)
 
-    opened = format_check or FormatCheck()
-    names = [entry.stored_name for entry in entries]
-    replace_file(files, path, write, lambda file: opened.check(file, header.structure, names))
+    replace_file(files, path, write, lambda file: format_check.check(file, content.layout))

@@ -19,8 +19,9 @@ from runloop.checkpoint import (
     latest_checkpoint,
     load_variable,
 )
-from runloop.checkpoint.background import Buffer
+from runloop.checkpoint.content import Copies
 from runloop.checkpoint.files import Files
+from runloop.checkpoint.layout import Layout
 from runloop.errors import (
     CheckpointFormatError,
     CheckpointMismatchError,
@@ -143,7 +144,7 @@ def test_two_tensors_of_one_name_are_an_error_before_anything_is_written(tmp_pat
 def test_a_variable_that_cant_be_stored_is_named(tmp_path):
     graph = Graph()
     graph.variable("v", np.array(["a"], object))
-    with pytest.raises(TypeError, match=r"variable 'v' can't be saved: dtype object"):
+    with pytest.raises(TypeError, match=r"tensor 'v' can't be saved: dtype object"):
         Saver().save(Session(graph=graph), tmp_path / "x" / "m")
     assert not (tmp_path / "x").exists()
 
@@ -255,11 +256,11 @@ def test_in_the_background_the_buffer_is_used_again(tmp_path):
     session = make_session(step=1)
     saver.save(session, tmp_path / "m", 1)
     saver.wait()
-    memory, views = saver._buffer._memory, saver._buffer._views
+    memory, views = saver._copies._memory, saver._copies._views
     saver.save(session, tmp_path / "m", 2)
     saver.wait()
-    assert saver._buffer._memory is memory
-    assert saver._buffer._views is views
+    assert saver._copies._memory is memory
+    assert saver._copies._views is views
     graph = Graph()
     graph.variable("larger", np.ones(1000))
     saver.save(Session(graph=graph), tmp_path / "m", 3)
@@ -304,12 +305,13 @@ def test_a_program_that_ends_without_waiting_has_its_last_checkpoint(tmp_path):
 
 
 def test_in_the_background_too_little_memory_is_no_empty_checkpoint():
-    buffer = Buffer()
-    small = {"w": np.ones(3)}
-    buffer.copy(small)
+    copies, small, large = Copies(), {"w": np.ones(3)}, {"w": np.broadcast_to(1.0, (1 << 46,))}
+    copies.take(Layout(small), small)
     with pytest.raises(MemoryError):
-        buffer.copy({"w": np.broadcast_to(1.0, (1 << 46,))})
-    assert buffer.copy(small)["w"].tolist() == [1, 1, 1]
+        copies.take(Layout(large), large)
+    assert copies.layout.entries == []
+    copies.take(Layout(small), small)
+    assert len(copies.layout.entries) == 1
 
 
 def test_in_the_background_an_error_that_nobody_waits_for_is_logged(tmp_path, caplog):

@@ -1,0 +1,94 @@
+"""Layouts: which states one fits, and that what is made once serves every save."""
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runloop.checkpoint import CheckpointReader, Saver, layout
+from runloop.checkpoint.content import Copies, LiveArrays
+from runloop.checkpoint.files import Files
+from runloop.checkpoint.layout import HeaderTemplate, Layout
+from runloop.graph import Graph
+from runloop.session import Session
+
+ARRAYS = {"b": np.zeros((2, 3), np.float32), "a": np.zeros(4, np.int64)}
+
+
+def test_a_layout_fits_other_numbers_in_the_same_form():
+    other = {name: array + 1 for name, array in ARRAYS.items()}
+    assert Layout(ARRAYS).fits(other)
+    assert Layout({}).fits({})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"b": ARRAYS["b"]},
+        {**ARRAYS, "c": np.zeros(1)},
+        {"a": ARRAYS["a"], "b": ARRAYS["b"]},
+        {"b": ARRAYS["b"], "c": ARRAYS["a"]},
+        {**ARRAYS, "b": np.zeros((3, 2), np.float32)},
+        {**ARRAYS, "b": np.zeros((2, 3), np.int32)},
+        {**ARRAYS, "b": np.zeros((2, 3), ">f4")},
+    ],
+    ids=["fewer", "more", "other order", "other name", "other shape", "other dtype", "big-endian"],
+)
+def test_a_layout_does_not_fit_what_lies_otherwise(changed):
+    assert not Layout(ARRAYS).fits(changed)
+
+
+def test_the_widest_dtypes_come_first_without_gaps():
+    made = Layout({"x": np.zeros(3, np.int8), **ARRAYS, "e": np.zeros((0, 2))})
+    assert [entry.name for entry in made.entries] == ["a", "e", "b", "x"]
+    assert [(e.start, e.end) for e in made.entries] == [(0, 32), (32, 32), (32, 56), (56, 59)]
+    assert made.size == 59
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=2))
+def test_the_size_of_a_header_does_not_depend_on_its_checksums(crcs):
+    header = HeaderTemplate(Layout(ARRAYS), {"step": 3})
+    assert len(header.render(crcs)) == header.size
+
+
+def test_a_layout_is_made_once_for_a_form(tmp_path, monkeypatch):
+    made = []
+
+    class Counting(Layout):
+        def __init__(self, arrays):
+            made.append(list(arrays))
+            super().__init__(arrays)
+
+    monkeypatch.setattr(layout, "Layout", Counting)
+    graph = Graph()
+    w = graph.variable("w", np.zeros(2))
+    session = Session(graph=graph)
+    saver = Saver()
+    for step in range(3):
+        session.assign({"w": np.full(2, float(step))})
+        path = saver.save(session, tmp_path / "m", step)
+        assert safetensors.numpy.load_file(path)["w"].tolist() == [step, step]
+    graph.attach("more", [np.ones(1)])
+    path = saver.save(session, tmp_path / "m", 3)
+    saver.close()
+    assert made == [["w"], ["w", "more/0"]]
+    with CheckpointReader(path) as reader:
+        assert reader.get_tensor(w.name).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, (5 << 10) - 1, 5 << 10, (5 << 10) + 1, (128 << 10) - 1, 128 << 10, 5 << 20]
+)
+def test_the_checksums_of_a_copy_are_those_of_the_arrays(tmp_path, size):
+    rng = np.random.default_rng(size)
+    arrays = {"x": np.frombuffer(rng.bytes(size), np.uint8), "y": rng.random(3)}
+    form, copies = Layout(arrays), Copies()
+    copies.take(form, arrays)
+    found = []
+    for content in (copies, LiveArrays(form, arrays)):
+        path = tmp_path / type(content).__name__
+        with path.open("wb") as file:
+            found.append(content.write(Files(), file.fileno(), 0))
+    assert found[0] == found[1]
+    assert (tmp_path / "Copies").read_bytes() == (tmp_path / "LiveArrays").read_bytes()
