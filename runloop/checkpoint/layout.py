@@ -178,20 +178,34 @@ class HeaderTemplate:
         head = json.dumps({"version": VERSION, **document, "renamed": renamed}, allow_nan=False)
         self._document_head = f'{head[:-1]}, "tensors": {{'
         self._layout = layout
-        self.size = len(self.render([0] * len(layout.entries)))
+        # Everything is ASCII: characters are bytes.
+        records = sum(map(len, layout.records)) + len(layout.records) * len('00000000\\"}, ') - 2
+        self.size = 8 + _filled(len(self._text("")) + (records if layout.records else 0))
 
     def render(self, crcs: Sequence[int]) -> bytes:
         """Return the bytes in front of the tensors, the eight of the length included."""
-        tensors = ", ".join(
-            [f'{part}{crc:08x}\\"}}' for part, crc in zip(self._layout.records, crcs, strict=True)]
+        text = self._text(
+            ", ".join(
+                [
+                    f'{part}{crc:08x}\\"}}'
+                    for part, crc in zip(self._layout.records, crcs, strict=True)
+                ]
+            )
         )
-        document = f'"{_inner(self._document_head)}{tensors}}}}}"'
-        structure = self._layout.structure
-        header = f'{PREFIX.decode()}00000000","{DOCUMENT_KEY}":{document}}}{structure}}}'.encode()
-        header += b" " * (-len(header) % 8)
+        header = text.encode().ljust(_filled(len(text)))
         raw = struct.pack("<Q", len(header)) + header
         digits = f"{zlib.crc32(raw):08x}".encode()
         return raw[:_CRC_AT] + digits + raw[_CRC_AT + 8 :]
+
+    def _text(self, records: str) -> str:
+        document = f'"{_inner(self._document_head)}{records}}}}}"'
+        structure = self._layout.structure
+        return f'{PREFIX.decode()}00000000","{DOCUMENT_KEY}":{document}}}{structure}}}'
+
+
+def _filled(size: int) -> int:
+    """Return the next multiple of 8."""
+    return -(-size // 8) * 8
 
 
 def _inner(text: str) -> str:

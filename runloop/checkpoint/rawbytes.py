@@ -6,7 +6,7 @@ is; any other is copied in pieces, so that no second whole copy of it is ever ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -32,18 +32,22 @@ def view_bytes(array: Array) -> Array:
     return array.reshape(-1).view(np.uint8)
 
 
-def pieces(array: Array, storage: Storage) -> Iterator[Array]:
-    """Yield the bytes of ``array`` in the file's order as 1-d ``uint8`` arrays.
+def pieces(array: Array, storage: Storage) -> Iterable[Array]:
+    """Return the bytes of ``array`` in the file's order as 1-d ``uint8`` arrays.
 
     Each has at most :data:`CHUNK_BYTES`, views of the array's own memory where it is plain.
     """
     if array.size == 0:
-        return
-    if is_plain(array, storage):
-        flat = view_bytes(array)
-        for start in range(0, flat.size, CHUNK_BYTES):
-            yield flat[start : start + CHUNK_BYTES]
-        return
+        return ()
+    if not is_plain(array, storage):
+        return _copied_pieces(array, storage)
+    flat = view_bytes(array)
+    if flat.size <= CHUNK_BYTES:
+        return (flat,)
+    return (flat[start : start + CHUNK_BYTES] for start in range(0, flat.size, CHUNK_BYTES))
+
+
+def _copied_pieces(array: Array, storage: Storage) -> Iterator[Array]:
     for block in _blocks(array):
         copied = block.astype(array.dtype, order="C", copy=True)
         if storage.swap:

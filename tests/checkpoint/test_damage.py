@@ -190,6 +190,10 @@ def with_document(path, change):
     from runloop.checkpoint import layout
 
     class Changed(layout.HeaderTemplate):
+        def __init__(self, form, document):
+            super().__init__(form, document)
+            self.size = len(self.render([0] * len(form.entries)))
+
         def render(self, crcs):
             self._document_head, whole = "\0", self._document_head
             try:

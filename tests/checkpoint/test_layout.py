@@ -46,10 +46,14 @@ def test_the_widest_dtypes_come_first_without_gaps():
     assert made.size == 59
 
 
-@given(st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=2))
-def test_the_size_of_a_header_does_not_depend_on_its_checksums(crcs):
-    header = HeaderTemplate(Layout(ARRAYS), {"step": 3})
-    assert len(header.render(crcs)) == header.size
+@given(
+    st.dictionaries(st.text(max_size=9), st.integers(0, 2**32 - 1), max_size=4),
+    st.text(max_size=9),
+)
+def test_the_size_of_a_header_is_known_before_its_checksums(crcs, text):
+    form = Layout({name: np.zeros(2) for name in crcs})
+    header = HeaderTemplate(form, {"text": text})
+    assert len(header.render(list(crcs.values()))) == header.size
 
 
 def test_a_layout_is_made_once_for_a_form(tmp_path, monkeypatch):
