@@ -15,7 +15,7 @@ What is compared:
   into a warm buffer and `zlib.crc32` over it;
 * per tensor: what 10,000 small tensors cost more than one of the same size;
 * pause: the longest time that a busy Python thread does not get to run while the worker writes;
-  quiet: the same, as long, with nobody writing: what the machine itself is to blame for;
+  other: the same while another process writes as many bytes: what the machine is to blame for;
 * memory: what the process's peak is above the memory that it had with its state.
 """
 
@@ -112,6 +112,7 @@ class Folder:
 
     def __init__(self, base):
         self.base = Path(base)
+        self.base.mkdir(exist_ok=True)
         self.count = 0
 
     def fresh(self):
@@ -129,7 +130,7 @@ def measure(mebibytes, count, rounds, base):
     """Return medians in ms by name."""
     arrays = make_arrays(mebibytes, count)
     session = make_session(arrays)
-    folder = Folder(base)
+    folder = Folder(Path(base) / "one")
     times = {}
 
     def note(name, value):
@@ -139,8 +140,9 @@ def measure(mebibytes, count, rounds, base):
     live = session.state().variables
     total = sum(array.nbytes for array in arrays.values())
     buffer = np.ones(total, np.uint8)
-    plain, background = Saver(max_to_keep=None), Saver(max_to_keep=None, background=True)
-    background.save(session, folder.fresh())
+    plain, background = Saver(max_to_keep=None), Saver(max_to_keep=1, background=True)
+    series = str(Path(base) / "series" / "x")  # as training does it: one after the other
+    background.save(session, series, 0)
     background.wait()
     rivals = others()
     for _ in range(rounds):
@@ -150,18 +152,38 @@ def measure(mebibytes, count, rounds, base):
         for name, function in rivals.items():
             note(name, timed(function, folder.fresh(), arrays))
         note("copy", timed(lambda: [np.copyto(warm[name], live[name]) for name in live]))
-        note("stall", timed(background.save, session, folder.fresh()))
-        begin = time.perf_counter()
+        folder.fresh()
+        note("stall", timed(background.save, session, series, folder.count))
         note("pause", longest_pause(lambda: background.busy))
-        end = 2 * time.perf_counter() - begin
-        background.close()
-        note("quiet", longest_pause(lambda: time.perf_counter() < end))  # noqa: B023 - at once
+        background.wait()
+        with other_process(total, folder.fresh()) as child:
+            note("other", longest_pause(lambda: child.poll() is None))
         path = plain.save(session, folder.fresh())
         plain.release()
         note("read", timed(raw_read, path, buffer))
         note("restore", timed(plain.restore, session, path))
     folder.fresh()
+    background.close()
+    shutil.rmtree(Path(base) / "series")
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def other_process(size, path):
+    """Start a process that writes and sums `size` bytes at once; its memory is warm already."""
+    command = [sys.executable, __file__, "--write", str(size), path]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    child.stdin.write(b"\n")
+    child.stdin.flush()
+    return child
+
+
+def write_child(size, path):
+    array = {"all": np.ones(size, np.uint8)}
+    print(flush=True)
+    sys.stdin.readline()
+    raw_write(path, array)
+    zlib.crc32(array["all"])
 
 
 def longest_pause(goes_on):
@@ -226,7 +248,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", help="where to write")
     parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.write:
+        write_child(int(args.write[0]), args.write[1])
+        return
     if args.memory:
         what, mebibytes, base = args.memory
         memory_child(what, int(mebibytes), base)
@@ -247,7 +273,7 @@ def main():
     names = list(next(iter(results.values())))
     rivals = [name for name in names if name in others()]
     print("milliseconds (medians)")
-    shown = ["raw", "save", *rivals, "copy", "stall", "read", "restore", "pause", "quiet"]
+    shown = ["raw", "save", *rivals, "copy", "stall", "read", "restore", "pause", "other"]
     table(
         ["MiB", "tensors", *shown],
         [[m, n, *(f"{found[name]:.1f}" for name in shown)] for (m, n), found in results.items()],

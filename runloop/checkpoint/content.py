@@ -17,7 +17,7 @@ import numpy as np
 from runloop.checkpoint.crc import Checksums
 from runloop.checkpoint.files import Files, write_all
 from runloop.checkpoint.layout import Layout
-from runloop.checkpoint.rawbytes import CHUNK_BYTES, is_plain, pieces
+from runloop.checkpoint.rawbytes import is_plain, pieces
 
 __all__ = ["Content", "Copies", "LiveArrays"]
 
@@ -125,8 +125,7 @@ class Copies:
     def write(self, files: Files, fd: int, offset: int) -> list[int]:
         """Write the tensors from ``offset`` on, and return the CRC-32 of each."""
         memory = memoryview(self._memory.data)[: self.layout.size]
-        for start in range(0, len(memory), CHUNK_BYTES):
-            offset = write_all(files, fd, memory[start : start + CHUNK_BYTES], offset)
+        write_all(files, fd, memory, offset)  # as few calls as the system makes of it
         crcs = []
         for entry in self.layout.entries:
             tensor = memory[entry.start : entry.end]
