@@ -108,7 +108,7 @@ if TYPE_CHECKING:
     from runloop.training import MonitoredTrainingSession
 else:
     __getattr__, __dir__ = late.attributes(
-        __name__,
+        globals(),
         {
             "runloop.checkpoint": (
                 "CheckpointReader KeepBest RestoreReport Saver get_checkpoint_state "
@@ -118,7 +118,6 @@ else:
             "runloop.creators": "ChiefSessionCreator SessionCreator WorkerSessionCreator",
             "runloop.data": "Batches",
             "runloop.elements": "Op Variable",
-            "runloop.errors": "",
             "runloop.graph": "Graph get_default_graph get_global_step get_or_create_global_step",
             "runloop.hooks": (
                 "CheckpointSaverHook CheckpointSaverListener EarlyStoppingHook FeedFnHook "
@@ -130,8 +129,6 @@ else:
             "runloop.run": "RunArgs RunContext RunMetadata RunOptions RunValues",
             "runloop.scaffold": "Scaffold",
             "runloop.session": "Session",
-            "runloop.summary": "",
-            "runloop.timers": "",
             "runloop.training": "MonitoredTrainingSession",
         },
     )

@@ -14,35 +14,40 @@ __all__ = ["attributes"]
 
 
 def attributes(
-    package: str, homes: Mapping[str, str]
+    face: dict[str, Any], homes: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return a package's ``__getattr__`` and ``__dir__`` (PEP 562).
 
+    A name is taken from its module once and stays in the package, as after an ``import``. Every
+    module of the package is an attribute of it, imported or not.
+
     Args:
-        package: Its ``__name__``.
-        homes: ``{module: the names in it, parted by spaces}``. Those of the modules that are the
-            package's own are its attributes, too.
+        face: The package's ``globals()``.
+        homes: ``{module: the names in it, parted by spaces}``.
 
     What a type checker shall see has to be imported under ``if TYPE_CHECKING:`` besides.
     """
+    package = face["__name__"]
     names = {name: home for home, listed in homes.items() for name in listed.split()}
-    inner = f"{package}."
-    modules = {home.removeprefix(inner): home for home in homes if home.startswith(inner)}
 
     def get(name: str) -> Any:
         if name in names:
-            value = getattr(import_module(names[name]), name)
-        elif name in modules:
-            value = import_module(modules[name])
-        else:
-            face = sys.modules[package]
-            raise AttributeError(
-                f"module {package!r} has no attribute {name!r}", name=name, obj=face
-            )
-        setattr(sys.modules[package], name, value)
-        return value
+            value = face[name] = getattr(import_module(names[name]), name)
+            return value
+        module = f"{package}.{name}"
+        try:
+            if name.isidentifier() and not name.startswith("_"):
+                return import_module(module)
+        except ModuleNotFoundError as exc:
+            if exc.name != module:
+                raise
+        raise AttributeError(
+            f"module {package!r} has no attribute {name!r}",
+            name=name,
+            obj=sys.modules.get(package),
+        )
 
     def list_names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *names, *modules})
+        return sorted({*face, *face["__all__"]})
 
     return get, list_names

@@ -18,6 +18,7 @@ __all__ = [
     "is_atom",
     "key",
     "leaves",
+    "never_changes",
     "packer",
     "rebuild",
 ]
@@ -105,21 +106,22 @@ def is_atom(structure: Any) -> bool:
     return kind is str or issubclass(kind, (Leaf, *_FUNCTIONS))
 
 
+def never_changes(structure: Any) -> bool:
+    """Return whether it is an atom, or a tuple of what never changes: known again by identity."""
+    return is_atom(structure) or (type(structure) is tuple and all(map(never_changes, structure)))
+
+
 def key(structure: Any) -> Any:
     """Return a hashable that tells this structure from others: equal keys mean equal shape, types and leaves.
 
-    Strings, functions and :class:`Leaf` objects stand for themselves, a list of nothing else for
-    the tuple of them; other leaves for their ``id``, which holds as long as somebody keeps them.
+    Strings, functions and :class:`Leaf` objects stand for themselves; other leaves for their
+    ``id``, which holds as long as somebody keeps them.
     """
     if is_atom(structure):
         return structure
     kind = type(structure)
-    if kind is list:
-        if all(map(is_atom, structure)):
-            return tuple(structure)
-        return (list, *map(key, structure))
-    if kind is tuple:
-        return (tuple, *map(key, structure))
+    if kind is list or kind is tuple:
+        return (kind, *map(key, structure))
     if kind is dict:
         return (dict, tuple(structure), *map(key, structure.values()))
     members = children(structure)

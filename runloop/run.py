@@ -234,7 +234,7 @@ class RunContext:
     @property
     def stop_requested(self) -> bool:
         """Whether any hook asked to stop during this call."""
-        return self._stop_requested
+        return getattr(self, "_stop_requested", False)  # a double may not call __init__
 
     def request_stop(self) -> None:
         """Ask that the loop stop: after this call ``should_stop()`` is ``True``."""
@@ -245,4 +245,4 @@ class RunContext:
 
         For what must see all hooks' state of this step, such as a checkpoint. Not in TensorFlow.
         """
-        self._deferred += (fn,)
+        self._deferred = (*getattr(self, "_deferred", ()), fn)

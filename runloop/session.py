@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from operator import attrgetter
+from operator import attrgetter, is_
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -28,6 +28,7 @@ __all__ = [
 
 _PLANS_PER_GENERATION = 128
 _NO_VERSION = -1
+_UNKNOWN: tuple[None, None] = (None, None)
 _FULL_TRACE = RunOptions.FULL_TRACE  # looked up once, not at each run
 
 
@@ -84,6 +85,7 @@ class Session:
         self._version = graph.version
         self._plans: dict[Any, Plan] = {}
         self._old_plans: dict[Any, Plan] = {}
+        self._lists: dict[tuple[Any, ...], tuple[Plan | None, tuple[Any, ...] | None]] = {}
         self._companions: dict[str, Any] = {}
         self._pending: dict[str, Any] = {}
         self._store.grow(graph.variables)
@@ -141,12 +143,12 @@ class Session:
             feed_values = feed_dict.values()
             plan = self._plans.get(key)
         elif kind is list:
-            # What hooks ask for is mostly a list of names, variables and ops: its own key.
+            # What hooks ask for is mostly a list of names, variables and ops.
             try:
-                plan = self._plans.get(tuple(fetches))
+                plan, exactly = self._lists.get(tuple(fetches), _UNKNOWN)
             except TypeError:  # something in it is not hashable, so it is no such list
-                plan = None
-            if plan is None:
+                plan = exactly = None
+            if plan is None or (exactly is not None and not all(map(is_, fetches, exactly))):
                 key = nest.key(fetches)
                 plan = self._plans.get(key)
         else:
@@ -179,8 +181,12 @@ class Session:
         # becomes the old one, and what is used again comes back.
         if len(self._plans) >= _PLANS_PER_GENERATION:
             self._old_plans = self._plans
-            self._plans = {}
+            self._plans, self._lists = {}, {}
         self._plans[key] = plan
+        if type(fetches) is list and not feed_dict and all(map(nest.never_changes, fetches)):
+            # Equal atoms are the same, equal tuples need not be: a named tuple equals a plain one.
+            known = tuple(fetches)
+            self._lists[known] = (plan, None if all(map(nest.is_atom, known)) else known)
         return plan
 
     def _catch_up(self) -> None:
@@ -194,7 +200,7 @@ class Session:
             self._version = _NO_VERSION
 
     def _forget_plans(self) -> None:
-        self._plans, self._old_plans = {}, {}
+        self._plans, self._old_plans, self._lists = {}, {}, {}
 
     def _check_open(self) -> None:
         if self.closed:

@@ -122,13 +122,18 @@ def state_of(obj: Any, kind: str) -> Any:
 
 
 def to_numpy(value: Any) -> np.ndarray[Any, Any]:
-    """Return an array of whatever library as NumPy's, without a copy where that is possible.
+    """Return an array of whatever library as NumPy's own, without a copy where that is possible.
 
     Raises:
-        TypeError: If it is PyTorch's ``bfloat16`` and ``ml_dtypes`` is not installed.
+        TypeError: If it is a masked array that masks something, or PyTorch's ``bfloat16`` and
+            ``ml_dtypes`` is not installed.
     """
-    if isinstance(value, np.ndarray):
+    if type(value) is np.ndarray:
         return value
+    if isinstance(value, np.ndarray):
+        if np.ma.is_masked(value):
+            raise TypeError("it is a masked array; store its data and its mask, each for itself")
+        return np.asarray(value)
     if _has(value, "detach") and _has(value, "cpu"):
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":
@@ -222,7 +227,7 @@ class _Packer:
             return self._scalar(path, value)
         if is_array(value):
             tag = "$torch" if type(value).__module__.partition(".")[0] == "torch" else "$tensor"
-            return {tag: self._tensor(path, to_numpy(value))}
+            return {tag: self._tensor(path, value)}
         if isinstance(value, (bytes, bytearray)):
             return {"$bytes": self._tensor(path, np.frombuffer(bytes(value), np.uint8))}
         if id(value) in self._above:
@@ -286,8 +291,9 @@ class _Packer:
             raise TypeError(f"{path} can't be stored: {exc}") from exc
         return {"$scalar": [logical, value.tobytes().hex()]}
 
-    def _tensor(self, path: str, array: np.ndarray[Any, Any]) -> str:
+    def _tensor(self, path: str, value: Any) -> str:
         try:
+            array = to_numpy(value)
             storage_of(array.dtype)
         except TypeError as exc:
             raise TypeError(f"{path} can't be stored: {exc}") from exc

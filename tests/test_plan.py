@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -291,6 +292,45 @@ def test_an_op_gets_its_arguments_however_many_there_are(count, keyword_only):
     exec(f"def fn({star}{', '.join(names)}): return [{', '.join(names)}]", made)
     graph.op(made["fn"], name="all")
     assert Session(graph=graph).run("all") == [float(i) for i in range(count)]
+
+
+class Pair(NamedTuple):
+    first: str
+    second: str
+
+
+def kinds(structure):
+    """The types of a structure's lists and tuples, in the same structure."""
+    if isinstance(structure, list | tuple):
+        return type(structure), [kinds(member) for member in structure]
+    return None
+
+
+def test_a_list_is_not_taken_for_a_run_with_feeds_or_for_another_structure(plans_made):
+    session = Session(graph=small()[0])
+    requests = [
+        ("train", {"x": 5}, 6),
+        (["train", ("x",)], {"x": 6}, [7, (6,)]),
+        (["train", ("w",)], None, [1, (1,)]),
+        (["w", "train"], {"w": 5.0}, [5, 5]),
+        ([("w", "train"), ("w",)], None, [(1, 1), (1,)]),
+        (("w", "train"), None, (1, 1)),
+        (["w", Pair("w", "train")], None, [1, Pair(1, 1)]),
+        (["w", ("w", "train")], None, [1, (1, 1)]),
+    ]
+    for _ in range(3):
+        for fetches, feeds, expected in requests:
+            found = session.run(fetches, feeds)
+            assert found == expected
+            assert kinds(found) == kinds(expected)
+    assert len(plans_made) == len(requests)
+
+
+def test_a_type_at_the_front_of_a_list_is_a_callable_like_others():
+    session = Session(graph=small()[0])
+    assert session.run(("w", "train")) == (1, 1)
+    assert session.run([tuple, "w", "train"]) == [(), 1, 1]
+    assert session.run([list, "w"]) == [[], 1]
 
 
 def test_lists_that_take_turns_need_no_new_plans(plans_made):

@@ -56,6 +56,18 @@ def test_a_run_context_is_read_and_not_written(name):
         setattr(RunContext(RunArgs("x"), None), name, 1)
 
 
+def test_a_double_of_a_context_need_not_call_init():
+    class Double(RunContext):
+        def __init__(self):
+            pass
+
+    context = Double()
+    assert context.stop_requested is False
+    context.request_stop()
+    context.defer(print)
+    assert context.stop_requested is True
+
+
 def test_a_hook_may_hang_something_of_its_own_on_a_context():
     context = RunContext(RunArgs("x"), None)
     context.started = 3

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from runloop.checkpoint.state_file import CheckpointState, get_checkpoint_state
 else:
     __getattr__, __dir__ = late.attributes(
-        __name__,
+        globals(),
         {
-            "runloop.checkpoint.folder": "latest_checkpoint list_variables load_checkpoint load_variable restore_newest",
+            "runloop.checkpoint.folder": (
+                "latest_checkpoint list_variables load_checkpoint load_variable restore_newest"
+            ),
             "runloop.checkpoint.reader": "CheckpointReader",
             "runloop.checkpoint.restore": "RestoreReport",
             "runloop.checkpoint.retention": "KeepBest",

@@ -1,8 +1,9 @@
 """A save that goes on while the training does.
 
-The state is copied, and a thread writes the copy (:mod:`runloop.checkpoint.content`). There is a thread only while there is something to write, and it is no daemon: a program that ends
-without waiting still gets its last checkpoint on disk. A process that is killed leaves a temporary
-and the checkpoint before, like any other.
+The state is copied, and a thread writes the copy (:mod:`runloop.checkpoint.content`). There is a
+thread only while there is something to write, and it is no daemon: a program that ends without
+waiting still gets its last checkpoint on disk. A process that is killed leaves a temporary and the
+checkpoint before, like any other.
 """
 
 from __future__ import annotations
@@ -50,10 +51,15 @@ class Worker:
                 _log.error("A checkpoint that was written in the background: %s", exc)
                 self._error = exc
 
-        thread = threading.Thread(target=work, name="runloop-checkpoint")
-        with returned:
-            thread.start()
-        self._thread = thread
+        thread = self._thread = threading.Thread(target=work, name="runloop-checkpoint")
+        try:
+            with returned:
+                thread.start()
+        except BaseException:
+            # It may have come while the thread was starting (Ctrl-C): then there is one to wait for.
+            if thread.ident is None:
+                self._thread = None
+            raise
 
     def wait(self, timeout_secs: float | None) -> None:
         """Return once the job is done; raise what it raised, once.

@@ -1,9 +1,9 @@
 """The tensors of a checkpoint on their way into its file: as they are, or from a copy.
 
-Both know their layout, and :meth:`write` them behind the header's place and give their CRC-32. They
-differ in who else wants the interpreter's lock. Beside live arrays nobody does, for the training
-waits. A copy is written while it runs, and a busy Python thread gives the lock back to who let go
-of it only after a switch interval, 5 ms: for each of 10,000 tensors, that would be a minute.
+Either knows its layout, writes the tensors behind the place of the header, and gives their CRC-32.
+They differ in who else wants the interpreter's lock. Beside live arrays nobody does, for the
+training waits. A copy is written while it runs, and a busy Python thread gives the lock back to who
+let go of it only after a switch interval, 5 ms: for each of 10,000 tensors, that would be a minute.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ as zeros. It stands at a fixed place, so that it can be checked before anything 
 Why the header is made here and not by safetensors' ``serialize_file``: that one wants all
 checksums before it writes the first byte, leaves the file's mode 0600, does not fsync, and holds
 the interpreter's lock all the while (all seen with 0.8.0). Safetensors has the last word all the
-same: it opens the first file of every structure before that gets its name
+same: it opens the first file of a layout before that gets its name
 (:mod:`runloop.checkpoint.accept`), and the tests read every kind of file back through it.
 """
 

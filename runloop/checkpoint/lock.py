@@ -29,7 +29,7 @@ LOCK_FILE = ".runloop.lock"
 
 
 def _host() -> str:
-    import socket  # a third of what importing runloop costs, and needed only to save
+    import socket  # dear to import, and needed only to save
 
     return socket.gethostname()
 

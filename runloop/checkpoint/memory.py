@@ -70,6 +70,8 @@ def _memory_of(value: Any) -> np.ndarray[Any, Any] | None:
         if str(getattr(value, "device", "")) != "cpu" or not hasattr(value, "detach"):
             return None
         value = to_numpy(value)  # PyTorch's memory seen by NumPy
+    elif type(value) is not np.ndarray:
+        value = np.asarray(value)  # a matrix is never one-dimensional
     if not value.flags.writeable:
         return None
     if not (value.flags.c_contiguous or value.flags.f_contiguous):
@@ -87,6 +89,8 @@ def _memory_of(value: Any) -> np.ndarray[Any, Any] | None:
 
 def _bounds(array: np.ndarray[Any, Any]) -> tuple[int, int]:
     low = high = array.__array_interface__["data"][0]
+    if array.flags.c_contiguous:
+        return low, low + array.nbytes
     for stride, size in zip(array.strides, array.shape, strict=True):
         if size == 0:
             return low, low

@@ -247,8 +247,8 @@ def _document(
             if not isinstance(about["dtype"], str) or not re.fullmatch(_HEX, about["crc32"]):
                 raise ValueError(f"tensor {stored_name!r:.200} has no dtype or no CRC-32")
             crc = int(about["crc32"], 16)
-            named[renamed.get(stored_name, stored_name)] = stored._replace(
-                logical=about["dtype"], crc=crc
+            named[renamed.get(stored_name, stored_name)] = Stored(
+                stored.code, stored.shape, stored.start, stored.end, about["dtype"], crc
             )
         if len(named) != len(tensors):
             raise ValueError("two tensors have one name")

@@ -16,6 +16,7 @@ from runloop.checkpoint.background import Worker
 from runloop.checkpoint.names import HOOKS, SUFFIX
 from runloop.checkpoint.retention import KeepBest, Rules
 from runloop.checkpoint.state_file import STATE_FILE
+from runloop.dtypes import storage_of
 from runloop.naming import nearest
 from runloop.session import Session, SessionState
 from runloop.state import pack, to_numpy
@@ -136,8 +137,8 @@ class Saver:
         Raises:
             TypeError: If ``session`` is none, or something can't be stored; names it. Nothing was
                 written.
-            ValueError: If ``var_list`` names what is not there, two tensors have one name, or
-                ``checkpoint_dir`` is not above the data file.
+            ValueError: If ``var_list`` names what is not there or one thing twice, two tensors have
+                one name, or ``checkpoint_dir`` is not above the data file.
             CheckpointLockedError: If another process saves into the folder.
             CheckpointWriteError: If the system fails. The older checkpoints stand. With
                 ``background=True`` it is raised by the next :meth:`save` or :meth:`wait`.
@@ -151,7 +152,7 @@ class Saver:
             counted = state.variables.get(_STEP)
             step = None if counted is None else int(counted)
         arrays, document = self._collect(raw, state)
-        layout = self._layout_of(arrays)
+        layout = self._layout_of(raw, arrays)
         if self._reject_nonfinite and self._is_nonfinite(arrays, step):
             return None
         values = self._metrics(raw, metrics)
@@ -222,10 +223,15 @@ class Saver:
             self._keeper.close()
             self._keeper = None
 
-    def _layout_of(self, arrays: Mapping[str, Array]) -> Layout:
+    def _layout_of(self, session: Session, arrays: Mapping[str, Array]) -> Layout:
         if self._layout is None or not self._layout.fits(arrays):
             from runloop.checkpoint.layout import Layout
 
+            for name, saved_name in self._chosen(session).items():
+                try:
+                    storage_of(arrays[saved_name].dtype)
+                except TypeError as exc:
+                    raise TypeError(f"variable {name!r} can't be saved: {exc}") from exc
             self._layout = Layout(arrays)
         return self._layout
 
@@ -233,10 +239,10 @@ class Saver:
         self, session: Session, state: SessionState
     ) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return the live arrays by name, and the document without what the keeper adds."""
-        arrays: dict[str, Array] = state.variables
-        if self._var_list is not None:
-            chosen = self._chosen(session)
-            arrays = {saved_name: arrays[name] for name, saved_name in chosen.items()}
+        chosen = {} if self._var_list is None else self._chosen(session)
+        arrays: dict[str, Array] = {saved: state.variables[name] for name, saved in chosen.items()}
+        if self._var_list is None:
+            arrays = dict(state.variables)
         for name, value in arrays.items():
             if type(value) is not np.ndarray:
                 try:
@@ -279,6 +285,8 @@ class Saver:
                 raise ValueError(
                     f"var_list: the graph has no variable {name!r}.{nearest(name, known)}"
                 )
+            if name in chosen:
+                raise ValueError(f"var_list: variable {name!r} is there twice")
             chosen[name] = saved_name or name
         if len(set(chosen.values())) < len(chosen):
             raise ValueError("var_list: two variables have one name in the checkpoint")
@@ -352,7 +360,7 @@ class Saver:
             CheckpointCorruptError: If the file was cut off or changed; names the tensor.
             CheckpointFormatError: If it can't be understood.
         """
-        from runloop.checkpoint.reader import CheckpointReader  # a third of importing runloop
+        from runloop.checkpoint.reader import CheckpointReader  # only to restore
         from runloop.checkpoint.restore import Choice, restore
 
         raw = _raw_session(session, "restore")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from runloop.timers import NeverTriggerTimer, SecondOrStepTimer
 else:
     __getattr__, __dir__ = late.attributes(
-        __name__,
+        globals(),
         {
             "runloop.hooks.base": "SessionRunHook",
             "runloop.hooks.checkpoint_saver": "CheckpointSaverHook CheckpointSaverListener",

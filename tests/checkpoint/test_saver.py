@@ -126,6 +126,9 @@ def test_var_list_says_which_variables(tmp_path):
         Saver(["c"]).save(session, tmp_path / "m")
     with pytest.raises(ValueError, match="two variables have one name"):
         Saver({1: "a", "1": "b"}).save(session, tmp_path / "m")
+    for twice in ({"x": "a", "y": "a"}, ["a", "a:0"]):
+        with pytest.raises(ValueError, match="var_list: variable 'a' is there twice"):
+            Saver(twice).save(session, tmp_path / "m")
     with pytest.raises(TypeError, match="var_list must be a list or a mapping, got 'a'"):
         Saver("a")
 
@@ -144,7 +147,7 @@ def test_two_tensors_of_one_name_are_an_error_before_anything_is_written(tmp_pat
 def test_a_variable_that_cant_be_stored_is_named(tmp_path):
     graph = Graph()
     graph.variable("v", np.array(["a"], object))
-    with pytest.raises(TypeError, match=r"tensor 'v' can't be saved: dtype object"):
+    with pytest.raises(TypeError, match=r"variable 'v' can't be saved: dtype object"):
         Saver().save(Session(graph=graph), tmp_path / "x" / "m")
     assert not (tmp_path / "x").exists()
 
@@ -312,6 +315,76 @@ def test_in_the_background_too_little_memory_is_no_empty_checkpoint():
     assert copies.layout.entries == []
     copies.take(Layout(small), small)
     assert len(copies.layout.entries) == 1
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_what_is_more_than_an_array_is_saved_as_one(tmp_path, background):
+    class Odd(np.ndarray):
+        data = property(lambda self: "not the memory")
+
+    values = {
+        "odd": np.arange(3.0).view(Odd),
+        "matrix": np.ones((1, 3), ">f8").view(np.matrix),
+        "masked": np.ma.masked_equal(np.arange(3), 7),
+    }
+    graph = Graph()
+    for name, value in values.items():
+        graph.variable(name, value)
+    graph.attach("p", dict(values))
+    session = Session(graph=graph)
+    saver = Saver(background=background)
+    path = saver.save(session, tmp_path / "m")
+    saver.close()
+    with CheckpointReader(path) as reader:
+        for name, value in values.items():
+            for found in (reader.get_tensor(name), reader.get_tensor(f"p/{name}")):
+                assert found.tolist() == np.asarray(value).tolist()
+                assert found.dtype == value.dtype
+    expected = [np.asarray(value).tolist() for value in values.values()]
+    values["matrix"][...] = 7
+    saver.restore(session, path)
+    assert [np.asarray(value).tolist() for value in values.values()] == expected
+
+
+@pytest.mark.parametrize("how", ["variable", "attached"])
+def test_a_mask_is_not_lost_in_silence(tmp_path, how):
+    graph = Graph()
+    masked = np.ma.masked_equal(np.arange(3), 1)
+    if how == "variable":
+        graph.variable("v", masked)
+    else:
+        graph.attach("v", {"w": masked})
+    where = r"variable 'v' can't be saved" if how == "variable" else "v/w can't be stored"
+    with pytest.raises(TypeError, match=where + ": it is a masked array; store its data and its"):
+        Saver().save(Session(graph=graph), tmp_path / "x" / "m")
+    assert not (tmp_path / "x").exists()
+
+
+class NoThread(threading.Thread):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+
+class Interrupted(threading.Thread):
+    """Ctrl-C comes while the new thread is starting."""
+
+    def start(self):
+        super().start()
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", [NoThread, Interrupted])
+def test_in_the_background_a_thread_that_starts_badly_spoils_nothing(tmp_path, monkeypatch, kind):
+    saver, session = Saver(background=True), make_session(step=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "Thread", kind)
+        with pytest.raises((RuntimeError, KeyboardInterrupt)):
+            saver.save(session, tmp_path / "m", 1)
+    set_step(session, 2)
+    saver.save(session, tmp_path / "m", 2)
+    saver.close()
+    there = [load_variable(str(path), "global_step") for path in sorted(tmp_path.glob("m-*"))]
+    assert there == ([2] if kind is NoThread else [1, 2])
 
 
 def test_in_the_background_an_error_that_nobody_waits_for_is_logged(tmp_path, caplog):
