@@ -168,18 +168,20 @@ class Dispatcher:
         context._stop_requested = False
         context._deferred = ()
         merged = [fetches]
-        owners = []
+        silent = []  # who asks for nothing; mostly nobody
         hook_feeds: dict[Any, Any] | None = None
         for index, method in before:
             request = method(context)
             if request is None:
+                silent.append(index)
                 continue
             if type(request) is not RunArgs and not isinstance(request, RunArgs):
                 request = self._as_run_args(request, index)
             wanted, feeds, more_options = request
-            if wanted is not None:
+            if wanted is None:
+                silent.append(index)
+            else:
                 merged.append(wanted)
-                owners.append(index)
             if feeds:
                 if not isinstance(feeds, Mapping):
                     raise TypeError(
@@ -203,17 +205,19 @@ class Dispatcher:
             options = _DefaultOptions()
         if run_metadata is None:
             run_metadata = RunMetadata()
-        if owners:
+        if len(merged) > 1:
             try:
                 outputs = session.run(merged, feed_dict, options, run_metadata)
             except (TypeError, ValueError) as exc:
+                owners = [index for index, _ in before if index not in silent]
                 self._note_who_asked(exc, session, merged, owners, feed_dict)
                 raise
             result = outputs[0]
-            if len(owners) < len(self.hooks):
+            if len(outputs) < len(self._nothing):
                 results = list(self._nothing)
-                for position, index in enumerate(owners, 1):
-                    results[index] = outputs[position]
+                owners = [index for index, _ in before if index not in silent]
+                for index, own in zip(owners, outputs[1:], strict=True):
+                    results[index] = own
                 outputs = results
         else:
             result = session.run(fetches, feed_dict, options, run_metadata)
