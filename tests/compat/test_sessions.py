@@ -1,7 +1,6 @@
 """Sessions, scaffolds, savers and summaries by TensorFlow's names."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 import runloop.compat.tf as tf
 from runloop.testing import FakeClock
 
-from .programs import Moment, standard
+from .programs import standard
 from .test_hooks import events
 
 
@@ -20,24 +19,24 @@ def graph(monkeypatch):
     tf.summary.FileWriterCache.clear()
 
 
-def test_a_training_session_has_the_usual_hooks_and_writes_what_tensorflow_writes(
-    tmp_path, monkeypatch, graph
-):
-    moment = Moment()
-    monkeypatch.setattr(time, "time", moment)
+def test_a_training_session_has_the_usual_hooks_and_writes_what_tensorflow_writes(tmp_path, graph):
+    clock = FakeClock()
     tf.summary.scalar("q", "loss")
-    with tf.train.MonitoredTrainingSession(
-        checkpoint_dir=str(tmp_path),
-        save_checkpoint_steps=2,
-        save_summaries_steps=2,
-        log_step_count_steps=2,
-        hooks=[tf.train.StopAtStepHook(5)],
-        chief_only_hooks=[tf.train.NanTensorHook("loss")],
-    ) as session:
+    with (
+        clock.use(),
+        tf.train.MonitoredTrainingSession(
+            checkpoint_dir=str(tmp_path),
+            save_checkpoint_steps=2,
+            save_summaries_steps=2,
+            log_step_count_steps=2,
+            hooks=[tf.train.StopAtStepHook(5)],
+            chief_only_hooks=[tf.train.NanTensorHook("loss")],
+        ) as session,
+    ):
         names = [type(hook).__name__ for hook in session.hooks]
         while not session.should_stop():
             session.run("train")
-            moment.now += 1
+            clock.advance(1)
     assert names == [
         "NanTensorHook", "StepCounterHook", "SummarySaverHook", "CheckpointSaverHook",
         "StopAtStepHook",
