@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,9 +151,8 @@ class Saver:
         if global_step is None:
             counted = state.variables.get(_STEP)
             step = None if counted is None else int(counted)
-        chosen = self._chosen(state.variables)
-        arrays, document = self._collect(state, chosen)
-        layout = self._layout_of(chosen, arrays)
+        arrays, document = self._collect(raw, state)
+        layout = self._layout_of(raw, arrays)
         if self._reject_nonfinite and self._is_nonfinite(arrays, step):
             return None
         values = self._metrics(raw, metrics)
@@ -224,11 +223,11 @@ class Saver:
             self._keeper.close()
             self._keeper = None
 
-    def _layout_of(self, chosen: Mapping[str, str], arrays: Mapping[str, Array]) -> Layout:
+    def _layout_of(self, session: Session, arrays: Mapping[str, Array]) -> Layout:
         if self._layout is None or not self._layout.fits(arrays):
             from runloop.checkpoint.layout import Layout
 
-            for name, saved_name in chosen.items():
+            for name, saved_name in self._chosen(session).items():
                 try:
                     storage_of(arrays[saved_name].dtype)
                 except TypeError as exc:
@@ -237,16 +236,19 @@ class Saver:
         return self._layout
 
     def _collect(
-        self, state: SessionState, chosen: Mapping[str, str]
+        self, session: Session, state: SessionState
     ) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return the live arrays by name, and the document without what the keeper adds."""
-        arrays: dict[str, Array] = {}
-        for name, saved_name in chosen.items():
-            value = state.variables[name]
-            try:
-                arrays[saved_name] = value if type(value) is np.ndarray else to_numpy(value)
-            except TypeError as exc:
-                raise TypeError(f"variable {name!r} can't be saved: {exc}") from exc
+        chosen = {} if self._var_list is None else self._chosen(session)
+        arrays: dict[str, Array] = {saved: state.variables[name] for name, saved in chosen.items()}
+        if self._var_list is None:  # mostly; the training waits, and there may be 10,000
+            arrays = dict(state.variables)
+        for name, value in arrays.items():
+            if type(value) is not np.ndarray:
+                try:
+                    arrays[name] = to_numpy(value)
+                except TypeError as exc:
+                    raise TypeError(f"variable {name!r} can't be saved: {exc}") from exc
         owners: dict[str, str] = {}
         document: dict[str, Any] = {"attached": {}, "hooks": {}}
         groups = [("attached", name, name, obj) for name, obj in state.attached.items()]
@@ -255,7 +257,7 @@ class Saver:
             tensors, node = pack(prefix, obj)
             for tensor_name, array in tensors.items():
                 if tensor_name in arrays:
-                    names = {saved_name: name for name, saved_name in chosen.items()}
+                    names = {saved: name for name, saved in self._chosen(session).items()}
                     other = owners.get(tensor_name) or f"variable {names[tensor_name]!r}"
                     raise ValueError(
                         f"two tensors would be called {tensor_name!r} in the checkpoint: {other} "
@@ -266,10 +268,11 @@ class Saver:
             document[group][name] = node
         return arrays, document
 
-    def _chosen(self, known: Collection[str]) -> dict[str, str]:
-        """Return ``{name of a variable: its name in checkpoints}`` for a session that has these."""
+    def _chosen(self, session: Session) -> dict[str, str]:
+        """Return ``{name of a variable: its name in checkpoints}``."""
+        known = {variable.name for variable in session.graph.variables}
         if self._var_list is None:
-            return dict(zip(known, known, strict=True))
+            return {variable.name: variable.name for variable in session.graph.variables}
         pairs: Iterator[tuple[Any, Any]]
         if isinstance(self._var_list, Mapping):
             pairs = ((v, str(k)) for k, v in self._var_list.items())
@@ -367,7 +370,7 @@ class Saver:
             report = restore(
                 raw,
                 reader,
-                self._chosen([variable.name for variable in raw.graph.variables]),
+                self._chosen(raw),
                 choice,
                 strict=strict,
                 whole=self._var_list is None,
