@@ -8,7 +8,7 @@ usual parts together.
 
 from typing import TYPE_CHECKING
 
-from runloop import late
+from runloop import lazy
 
 __all__ = [
     "Batches",
@@ -77,10 +77,9 @@ if TYPE_CHECKING:
         load_variable,
     )
     from runloop.coordinator import Coordinator, LooperThread
-    from runloop.creators import ChiefSessionCreator, SessionCreator, WorkerSessionCreator
     from runloop.data import Batches
-    from runloop.elements import Op, Variable
     from runloop.graph import Graph, get_default_graph, get_global_step, get_or_create_global_step
+    from runloop.graph.elements import Op, Variable
     from runloop.hooks import (
         CheckpointSaverHook,
         CheckpointSaverListener,
@@ -102,12 +101,13 @@ if TYPE_CHECKING:
         SummarySaverHook,
     )
     from runloop.monitored import MonitoredSession, SingularMonitoredSession
+    from runloop.monitored.creators import ChiefSessionCreator, SessionCreator, WorkerSessionCreator
+    from runloop.monitored.scaffold import Scaffold
+    from runloop.monitored.training import MonitoredTrainingSession
     from runloop.run import RunArgs, RunContext, RunMetadata, RunOptions, RunValues
-    from runloop.scaffold import Scaffold
     from runloop.session import Session
-    from runloop.training import MonitoredTrainingSession
 else:
-    __getattr__, __dir__ = late.attributes(
+    __getattr__, __dir__ = lazy.attributes(
         globals(),
         {
             "runloop.checkpoint": (
@@ -115,9 +115,9 @@ else:
                 "latest_checkpoint list_variables load_checkpoint load_variable"
             ),
             "runloop.coordinator": "Coordinator LooperThread",
-            "runloop.creators": "ChiefSessionCreator SessionCreator WorkerSessionCreator",
+            "runloop.monitored.creators": "ChiefSessionCreator SessionCreator WorkerSessionCreator",
             "runloop.data": "Batches",
-            "runloop.elements": "Op Variable",
+            "runloop.graph.elements": "Op Variable",
             "runloop.graph": "Graph get_default_graph get_global_step get_or_create_global_step",
             "runloop.hooks": (
                 "CheckpointSaverHook CheckpointSaverListener EarlyStoppingHook FeedFnHook "
@@ -127,8 +127,8 @@ else:
             ),
             "runloop.monitored": "MonitoredSession SingularMonitoredSession",
             "runloop.run": "RunArgs RunContext RunMetadata RunOptions RunValues",
-            "runloop.scaffold": "Scaffold",
+            "runloop.monitored.scaffold": "Scaffold",
             "runloop.session": "Session",
-            "runloop.training": "MonitoredTrainingSession",
+            "runloop.monitored.training": "MonitoredTrainingSession",
         },
     )

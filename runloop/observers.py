@@ -29,7 +29,7 @@ class Observer(Protocol):
         """Return a subclass of a ``Dispatcher`` class, to be used in its place."""
 
     def life(self, kind: type[Any]) -> type[Any]:
-        """Return a subclass of a ``Life`` class, to be used in its place."""
+        """Return a subclass of a ``CoordinatedSession`` class, to be used in its place."""
 
     def transfer(self, what: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function to be called in place of ``Saver.save`` or ``Saver.restore``.

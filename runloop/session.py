@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from runloop import clock, nest
-from runloop.elements import Op
 from runloop.graph import Graph, get_default_graph
-from runloop.naming import nearest
-from runloop.plan import Plan
-from runloop.planner import make_plan
+from runloop.graph.elements import Op
+from runloop.messages import nearest
+from runloop.plan.plan import Plan
+from runloop.plan.planner import make_plan
+from runloop.plan.values import SessionValues
 from runloop.run import RunArgs, RunContext, RunMetadata, RunOptions, RunValues
-from runloop.store import Store
 
 __all__ = [
     "RunArgs",
@@ -79,7 +79,7 @@ class Session:
         if not isinstance(graph, Graph):
             raise TypeError(f"graph must be a runloop.Graph, got {graph!r}")
         self._graph = graph
-        self._store = Store()
+        self._store = SessionValues()
         self._clock = clock.current()
         self._closed = False
         self._version = graph.version
@@ -274,7 +274,7 @@ class Session:
         self._closed = True
         self._version = _NO_VERSION  # so that the next run, which compares it anyway, looks
         self._forget_plans()
-        self._store = Store()
+        self._store = SessionValues()
 
     def __enter__(self) -> Self:
         self._check_open()

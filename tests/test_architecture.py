@@ -20,43 +20,21 @@ import runloop
 PACKAGE = "runloop"
 ROOT = Path(runloop.__file__).parent
 
-# From the ground up. One row is one landing, and a module imports only from landings above its own
-# in this list (that is, below it in the house), or from modules of its own package on its own
-# landing. A package stands for all modules in it that have no row of their own. "" is the package's
-# own `__init__`: the face of the core, which the faces of the seventh floor may look at.
+# The floors, from the ground up: a module imports only from rows above its own in this table, or from
+# modules of its own package. A package stands for all modules in it that have no row of their own.
+# "" is the package's own `__init__`, the face of all that stands above it here.
 LANDINGS = (
-    # Floor 0: the ground.
-    ("errors", "clock", "observers", "naming", "dtypes", "late"),
-    ("nest", "arrays", "tensor_types"),
-    # Floor 1: what is run, threads, when to fire, where scalars go, state as tensors and JSON.
-    ("run", "timers", "coordinator", "data", "summary", "state"),
-    ("elements", "nodes"),
-    ("unpack",),
-    ("references", "handles"),
-    ("graph_handles",),
+    ("errors", "clock", "messages", "lazy", "nest"),
+    ("run", "timers", "coordinator", "data", "observers", "summary"),
+    ("state",),
     ("graph",),
-    ("store",),
-    # Floor 2: the kept plan of a run and the one function that calls hooks, then the session.
-    ("plan", "dispatch"),
-    ("lookup",),
-    ("planner",),
+    ("plan",),
     ("session",),
-    # Floor 3: tensors to bytes and back, then what makes a session and puts it together.
     ("checkpoint",),
-    ("scaffold",),
-    ("creators",),
-    # Floor 4: the hook protocol's base class, then the families.
-    ("hooks.base",),
     ("hooks",),
-    # Floor 5: what survives an abort, then the monitored session.
-    ("recovery",),
     ("monitored",),
-    # Floor 6: the usual hooks, put together; and the names of all that stands below.
-    ("training",),
     ("",),
-    # Floor 7: faces that nothing below knows.
     ("compat", "testing", "distributed"),
-    # Floor 8: the command line.
     ("cli",),
     ("__main__",),
 )

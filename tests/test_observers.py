@@ -2,8 +2,8 @@
 
 import runloop as rl
 from runloop import observers
-from runloop.dispatch import Dispatcher
-from runloop.recovery import Life
+from runloop.monitored.coordinated import CoordinatedSession
+from runloop.monitored.dispatch import Dispatcher
 
 
 class Observer:
@@ -36,7 +36,7 @@ def training():
 def test_nobody_watches_unless_asked_to():
     assert observers.current() == ()
     with rl.MonitoredSession(graph=training()) as session:
-        assert (type(session._hooks), type(session._life)) == (Dispatcher, Life)
+        assert (type(session._hooks), type(session._life)) == (Dispatcher, CoordinatedSession)
 
 
 def test_a_session_keeps_the_observers_it_was_made_under():
@@ -47,7 +47,7 @@ def test_a_session_keeps_the_observers_it_was_made_under():
         assert len(observers.current()) == 1
     assert observers.current() == ()
     assert type(session._hooks).__name__ == "BADispatcher"
-    assert type(session._life).__name__ == "BALife"
+    assert type(session._life).__name__ == "BACoordinatedSession"
     session.close()
 
 

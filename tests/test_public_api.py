@@ -181,7 +181,7 @@ def modules_loaded_by(statement):
 def test_import_loads_next_to_nothing():
     loaded = {name for name in modules_loaded_by("import runloop") if name.startswith("runloop")}
 
-    assert loaded == {"runloop", "runloop.late"}
+    assert loaded == {"runloop", "runloop.lazy"}
 
 
 def test_all_public_names_together_load_nothing_optional_and_nothing_heavy():
@@ -191,11 +191,11 @@ def test_all_public_names_together_load_nothing_optional_and_nothing_heavy():
     assert loaded & NOT_LOADED == set()
 
 
-# The names of a face are written three times: in its __all__, for type checkers, for `late.attributes`.
+# The names of a face are written three times: in its __all__, for type checkers, for `lazy.attributes`.
 
 
 def late_face(name):
-    """What a face imports for type checkers and what it hands to `late.attributes`, as {name: module}."""
+    """What a face imports for type checkers and what it hands to `lazy.attributes`, as {name: module}."""
     tree = ast.parse(Path(importlib.import_module(name).__file__).read_text("utf-8"))
     (choice,) = [node for node in tree.body if isinstance(node, ast.If)]
     typed = {alias.name: node.module for node in choice.body for alias in node.names}
@@ -248,7 +248,7 @@ def test_modules_are_attributes_of_their_packages_without_being_imported(path):
 
 def test_a_module_that_itself_lacks_something_says_what(tmp_path, monkeypatch):
     (tmp_path / "house").mkdir()
-    source = "from runloop import late\n__all__ = []\n__getattr__, __dir__ = late.attributes(globals(), {})"
+    source = "from runloop import lazy\n__all__ = []\n__getattr__, __dir__ = lazy.attributes(globals(), {})"
     (tmp_path / "house" / "__init__.py").write_text(source)
     (tmp_path / "house" / "attic.py").write_text("import nowhere_to_be_found")
     monkeypatch.syspath_prepend(tmp_path)

@@ -5,7 +5,7 @@
 
 from typing import TYPE_CHECKING
 
-from runloop import late
+from runloop import lazy
 
 __all__ = [
     "CheckpointReader",
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from runloop.checkpoint.saver import Saver
     from runloop.checkpoint.state_file import CheckpointState, get_checkpoint_state
 else:
-    __getattr__, __dir__ = late.attributes(
+    __getattr__, __dir__ = lazy.attributes(
         globals(),
         {
             "runloop.checkpoint.folder": (

@@ -1,6 +1,6 @@
 """A save that goes on while the training does.
 
-The state is copied, and a thread writes the copy (:mod:`runloop.checkpoint.content`). There is a
+The state is copied, and a thread writes the copy (:mod:`runloop.checkpoint.payload`). There is a
 thread only while there is something to write, and it is no daemon: a program that ends without
 waiting still gets its last checkpoint on disk. A process that is killed leaves a temporary and the
 checkpoint before, like any other.
@@ -16,7 +16,7 @@ from runloop.errors import CheckpointTimeoutError
 
 __all__ = ["Worker"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Worker:
@@ -48,7 +48,9 @@ class Worker:
                 job()
             except BaseException as exc:  # it is raised where somebody waits
                 # Nobody may: a program can end without.
-                _log.error("A checkpoint that was written in the background: %s", exc)
+                _logger.error(  # noqa: TRY400  # the traceback comes with the raise
+                    "A checkpoint that was written in the background: %s", exc
+                )
                 self._error = exc
 
         thread = self._thread = threading.Thread(target=work, name="runloop-checkpoint")

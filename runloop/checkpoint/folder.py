@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from runloop.checkpoint.names import SUFFIX
+from runloop.checkpoint.layout import SUFFIX
 from runloop.checkpoint.reader import CheckpointReader
 from runloop.checkpoint.state_file import CheckpointState, get_checkpoint_state, read_state
 from runloop.errors import (
@@ -31,7 +31,7 @@ __all__ = [
     "unlisted",
 ]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 # What is wrong with one file and says nothing about the others.
 _PASSED_OVER = (CheckpointFormatError, CheckpointNotFoundError, CheckpointReadError)
 
@@ -127,7 +127,7 @@ def latest_checkpoint(checkpoint_dir: Path, latest_filename: str | None = None) 
         return paths[0] if paths else None
     path = data_file(state.model_checkpoint_path)
     if path is None:
-        _log.error("The state file names %s, which is not there.", state.model_checkpoint_path)
+        _logger.error("The state file names %s, which is not there.", state.model_checkpoint_path)
     return path
 
 
@@ -197,12 +197,12 @@ def restore_newest(saver: Any, session: Any, checkpoint_dir: Path) -> str | None
     folder = os.fspath(checkpoint_dir)
     paths, problems = candidates(folder)
     for problem in problems:
-        _log.warning("Passing over the state file: %s", problem)
+        _logger.warning("Passing over the state file: %s", problem)
     for path in paths:
         try:
             saver.restore(session, path)
         except _PASSED_OVER as exc:
-            _log.warning("Passing over %s: %s", path, exc)
+            _logger.warning("Passing over %s: %s", path, exc)
             problems.append(str(exc))
             continue
         return data_file(path) or path

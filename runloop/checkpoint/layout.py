@@ -16,7 +16,7 @@ Why the header is made here and not by safetensors' ``serialize_file``: that one
 checksums before it writes the first byte, leaves the file's mode 0600, does not fsync, and holds
 the interpreter's lock all the while (all seen with 0.8.0). Safetensors has the last word all the
 same: it opens the first file of a layout before that gets its name
-(:mod:`runloop.checkpoint.accept`), and the tests read every kind of file back through it.
+(:mod:`runloop.checkpoint.writer`), and the tests read every kind of file back through it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from runloop.dtypes import Storage, storage_of
+from runloop.state.dtypes import Storage, storage_of
 
 __all__ = [
     "CRC_KEY",
     "DOCUMENT_KEY",
+    "HOOKS",
+    "SUFFIX",
     "VERSION",
     "Entry",
     "HeaderTemplate",
@@ -44,6 +46,10 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 
+SUFFIX = ".safetensors"
+"""What the name of a data file ends in."""
+HOOKS = "hooks"
+"""The group of the hooks' state in the document, and the first part of their tensors' names."""
 #: Version of the document; a reader refuses a later one.
 VERSION = 1
 CRC_KEY = "runloop.crc32"

@@ -23,7 +23,7 @@ except ImportError:  # Windows: who holds the lock is read from the file alone
 
 __all__ = ["LOCK_FILE", "FolderLock", "holder_of"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".runloop.lock"
 
@@ -158,7 +158,7 @@ class FolderLock:
             os.close(fd)  # its former holder removed it in this moment
         who = _read(self._path)
         if who is not None:
-            _log.info("Taking over the lock of process %s on %s.", who["pid"], who.get("host"))
+            _logger.info("Taking over the lock of process %s on %s.", who["pid"], who.get("host"))
         try:
             os.ftruncate(fd, 0)
             os.write(fd, json.dumps(me).encode())

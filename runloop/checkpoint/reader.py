@@ -11,18 +11,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from runloop.checkpoint.crc import Checksums
-from runloop.checkpoint.names import SUFFIX
-from runloop.checkpoint.parse import Document, Stored, header_length, parse_header
-from runloop.checkpoint.rawbytes import fill
-from runloop.dtypes import dtype_of_code, named, storage_of
+from runloop.checkpoint.array_bytes import fill
+from runloop.checkpoint.checksums import Checksums
+from runloop.checkpoint.header import Document, Stored, header_length, parse_header
+from runloop.checkpoint.layout import SUFFIX
 from runloop.errors import (
     CheckpointCorruptError,
     CheckpointFormatError,
     CheckpointNotFoundError,
     CheckpointReadError,
 )
-from runloop.naming import nearest
+from runloop.messages import nearest
+from runloop.state.dtypes import dtype_of_code, named, storage_of
 
 __all__ = ["CheckpointReader"]
 

@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from runloop.checkpoint.memory import part
-from runloop.checkpoint.names import HOOKS
+from runloop.checkpoint.in_place import split
+from runloop.checkpoint.layout import HOOKS
 from runloop.checkpoint.reader import CheckpointReader
-from runloop.dtypes import same_but_for_order
 from runloop.errors import CheckpointFormatError, CheckpointMismatchError
-from runloop.naming import nearest
-from runloop.nodes import decode, like, references
+from runloop.messages import nearest
 from runloop.session import Session
 from runloop.state import to_numpy
-from runloop.unpack import ABSENT, Matching
+from runloop.state.decode import decode, like, references
+from runloop.state.dtypes import same_but_for_order
+from runloop.state.matching import ABSENT, Matching
 
-__all__ = ["Choice", "RestoreReport", "restore"]
+__all__ = ["NameFilter", "RestoreReport", "restore"]
 
 _SHOWN = 20
 
@@ -75,7 +75,7 @@ def _listed(title: str, items: Iterable[str]) -> list[str]:
     return lines
 
 
-class Choice:
+class NameFilter:
     """Which names are restored, and what they are called in the file.
 
     Args:
@@ -149,7 +149,7 @@ def restore(
     session: Session,
     reader: CheckpointReader,
     variables: Mapping[str, str],
-    choice: Choice,
+    choice: NameFilter,
     *,
     strict: bool,
     whole: bool,
@@ -221,7 +221,7 @@ def _keeper(assigned: dict[str, Any], name: str) -> Callable[[Any], None]:
 def _report(
     reader: CheckpointReader,
     matching: Matching,
-    choice: Choice,
+    choice: NameFilter,
     attached: Mapping[str, Any],
     *,
     whole: bool,
@@ -260,7 +260,7 @@ def _put(
     assigned: dict[str, Any],
     hooks: Mapping[str, Any],
 ) -> None:
-    in_place, fresh = part(matching.reads, variable_reads, reader)
+    in_place, fresh = split(matching.reads, variable_reads, reader)
     reader.verify({read.source_name for read, _ in in_place})
     new: list[tuple[Callable[[Any], None], Any]] = []
     try:
@@ -269,7 +269,7 @@ def _put(
             have = to_numpy(read.current).dtype
             if array.dtype != have and same_but_for_order(array.dtype, have):
                 array = array.astype(have)
-            assert read.put is not None  # noqa: S101 - part() left the others in place
+            assert read.put is not None  # noqa: S101 - split() left the others in place
             new.append((read.put, like(array, read.current)))
         states = {name: decode(node, reader) for name, node in hooks.items()}
         matching.decode()

@@ -11,28 +11,28 @@ import numpy as np
 
 from runloop import clock, observers
 from runloop.checkpoint import files
-from runloop.checkpoint.accept import FormatCheck
 from runloop.checkpoint.background import Worker
-from runloop.checkpoint.names import HOOKS, SUFFIX
+from runloop.checkpoint.layout import HOOKS, SUFFIX
 from runloop.checkpoint.retention import KeepBest, Rules
 from runloop.checkpoint.state_file import STATE_FILE
-from runloop.dtypes import storage_of
-from runloop.naming import nearest
+from runloop.checkpoint.writer import FormatCheck
+from runloop.graph import GLOBAL_STEP
+from runloop.messages import nearest
 from runloop.session import Session, SessionState
 from runloop.state import pack, to_numpy
+from runloop.state.dtypes import storage_of
 
 if TYPE_CHECKING:
-    from runloop.checkpoint.content import Copies
-    from runloop.checkpoint.keeper import Keeper
     from runloop.checkpoint.layout import Layout
+    from runloop.checkpoint.manager import CheckpointManager
+    from runloop.checkpoint.payload import Copies
     from runloop.checkpoint.restore import RestoreReport
 
 __all__ = ["Saver"]
 
 Array = np.ndarray[Any, Any]
 
-_log = logging.getLogger(__name__)
-_STEP = "global_step"
+_logger = logging.getLogger(__name__)
 
 
 class Saver:
@@ -96,7 +96,7 @@ class Saver:
         self._reject_nonfinite = reject_nonfinite
         self._clock = clock.current()
         self._files = files.current()
-        self._keeper: Keeper | None = None
+        self._keeper: CheckpointManager | None = None
         self._format_check = FormatCheck()
         self._layout: Layout | None = None
         self._copies: Copies | None = None
@@ -149,32 +149,34 @@ class Saver:
         folder, name = _place(save_path, step, checkpoint_dir)
         state = raw.state()
         if global_step is None:
-            counted = state.variables.get(_STEP)
+            counted = state.variables.get(GLOBAL_STEP)
             step = None if counted is None else int(counted)
         arrays, document = self._collect(raw, state)
         layout = self._layout_of(raw, arrays)
         if self._reject_nonfinite and self._is_nonfinite(arrays, step):
             return None
         values = self._metrics(raw, metrics)
-        keeper = self._keeper
-        if keeper is None or (keeper.folder, keeper.state_file) != (folder, latest_filename):
+        manager = self._keeper
+        if manager is None or (manager.folder, manager.state_file) != (folder, latest_filename):
             self.close()
-            from runloop.checkpoint.keeper import Keeper  # only to save, as what follows
+            from runloop.checkpoint.manager import (
+                CheckpointManager,  # only to save, as what follows
+            )
 
-            keeper = self._keeper = Keeper(
+            manager = self._keeper = CheckpointManager(
                 self._files, folder, self._rules, latest_filename, self._format_check
             )
-        keeper.open(os.path.join(os.path.dirname(name), os.path.basename(os.fspath(save_path))))
-        record = keeper.next_record(name, step, self._clock.time(), values)
+        manager.open(os.path.join(os.path.dirname(name), os.path.basename(os.fspath(save_path))))
+        record = manager.next_record(name, step, self._clock.time(), values)
         path = os.path.join(folder, name)
-        from runloop.checkpoint.content import Copies, LiveArrays
+        from runloop.checkpoint.payload import Copies, LiveArrays
 
         if not self._background:
-            keeper.save(record, LiveArrays(layout, arrays), document)
+            manager.save(record, LiveArrays(layout, arrays), document)
         else:
             copies = self._copies = self._copies or Copies()
             copies.take(layout, arrays)
-            self._worker.start(lambda: keeper.save(record, copies, document))
+            self._worker.start(lambda: manager.save(record, copies, document))
         return path
 
     def wait(self, timeout_secs: float | None = None) -> None:
@@ -238,7 +240,7 @@ class Saver:
     def _collect(
         self, session: Session, state: SessionState
     ) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return the live arrays by name, and the document without what the keeper adds."""
+        """Return the live arrays by name, and the document without what the manager adds."""
         chosen = {} if self._var_list is None else self._chosen(session)
         arrays: dict[str, Array] = {saved: state.variables[name] for name, saved in chosen.items()}
         if self._var_list is None:  # mostly; the training waits, and there may be 10,000
@@ -312,7 +314,7 @@ class Saver:
             if not name.startswith(f"{HOOKS}/") and not _all_finite(array)
         ]
         if found:
-            _log.error(
+            _logger.error(
                 "The state at step %s is not saved: NaN or infinity in %s%s.",
                 step,
                 ", ".join(found[:5]),
@@ -361,10 +363,10 @@ class Saver:
             CheckpointFormatError: If it can't be understood.
         """
         from runloop.checkpoint.reader import CheckpointReader  # only to restore
-        from runloop.checkpoint.restore import Choice, restore
+        from runloop.checkpoint.restore import NameFilter, restore
 
         raw = _raw_session(session, "restore")
-        choice = Choice(include, exclude, rename)
+        choice = NameFilter(include, exclude, rename)
         self.wait()
         with CheckpointReader(path) as reader:
             report = restore(
@@ -375,7 +377,7 @@ class Saver:
                 strict=strict,
                 whole=self._var_list is None,
             )
-        _log.info("Restored %s.", report)
+        _logger.info("Restored %s.", report)
         return report
 
 
@@ -422,7 +424,7 @@ def _place(
 def _all_finite(array: np.ndarray[Any, Any]) -> bool:
     if array.dtype.kind in "biumM":
         return True
-    from runloop.checkpoint.rawbytes import CHUNK_BYTES
+    from runloop.checkpoint.array_bytes import CHUNK_BYTES
 
     flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
     size = max(1, CHUNK_BYTES // max(1, array.itemsize))

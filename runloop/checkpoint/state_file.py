@@ -31,7 +31,7 @@ __all__ = [
     "read_state",
 ]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 STATE_FILE = "checkpoint"
 _MAX_BYTES = 16 << 20

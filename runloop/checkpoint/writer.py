@@ -8,16 +8,55 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runloop.checkpoint.accept import FormatCheck
-from runloop.checkpoint.content import Content
 from runloop.checkpoint.files import Files, write_all
-from runloop.checkpoint.layout import HeaderTemplate
-from runloop.errors import CheckpointWriteError
+from runloop.checkpoint.layout import HeaderTemplate, Layout
+from runloop.checkpoint.payload import Content
+from runloop.errors import CheckpointFormatError, CheckpointWriteError
 
-__all__ = ["make_dirs", "replace_file", "sweep", "write_checkpoint"]
+__all__ = ["FormatCheck", "make_dirs", "replace_file", "sweep", "write_checkpoint"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _TEMPORARY = r"\.runloop-[0-9a-f]{16}\.tmp"
+
+
+class FormatCheck:
+    """Has safetensors itself open the first file of every layout.
+
+    Files of one layout differ in their numbers alone. Opening 10,000 tensors keeps the
+    interpreter's lock for some 15 ms, so it is not done at every save.
+    """
+
+    def __init__(self) -> None:
+        self._layout: Layout | None = None
+
+    def check(self, path: str, layout: Layout) -> None:
+        """Open ``path`` if its layout is not the one that was opened last.
+
+        Args:
+            path: The file, complete, under its temporary name.
+            layout: How it was written.
+
+        Raises:
+            CheckpointFormatError: If safetensors can't open it or finds other tensors in it.
+        """
+        if layout is self._layout:
+            return
+        from safetensors import SafetensorError, safe_open  # only to save
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                found = sorted(file.keys())
+        except SafetensorError as exc:
+            raise CheckpointFormatError(
+                f"{path}: not saved: safetensors can't open what was written ({exc}). Older "
+                f"checkpoints stand; please report this"
+            ) from exc
+        if found != sorted(entry.stored_name for entry in layout.entries):
+            raise CheckpointFormatError(
+                f"{path}: not saved: safetensors finds other tensors in it than were written: "
+                f"{found!s:.200}. Older checkpoints stand; please report this"
+            )
+        self._layout = layout
 
 
 def replace_file(
@@ -71,7 +110,7 @@ def _discard(files: Files, temporary: str) -> None:
     except FileNotFoundError:  # it was not made
         pass
     except OSError as exc:
-        _log.warning("The temporary file %s can't be removed: %s", temporary, exc)
+        _logger.warning("The temporary file %s can't be removed: %s", temporary, exc)
 
 
 def make_dirs(files: Files, path: str) -> None:
@@ -108,7 +147,7 @@ def sweep(files: Files, folder: str) -> None:
         return
     for name in names:
         if re.fullmatch(_TEMPORARY, name):
-            _log.info("Removing %s, left over from a save that was cut off.", name)
+            _logger.info("Removing %s, left over from a save that was cut off.", name)
             _discard(files, os.path.join(folder, name))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from runloop.checkpoint import load_checkpoint
 from runloop.checkpoint.files import Files
-from runloop.checkpoint.names import SUFFIX
+from runloop.checkpoint.layout import SUFFIX
 from runloop.checkpoint.writer import replace_file
 from runloop.cli.text import safe
 

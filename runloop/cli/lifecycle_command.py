@@ -54,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
     import logging
     import textwrap
 
-    from runloop.testing.explain import explained
+    from runloop.testing.recorder.explain import explained
     from runloop.testing.scenarios import SCENARIOS, play
 
     # What is logged is told by the events, too.

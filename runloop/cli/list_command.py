@@ -7,8 +7,8 @@ import os
 from typing import Any
 
 from runloop.checkpoint.folder import data_file, unlisted
+from runloop.checkpoint.layout import SUFFIX
 from runloop.checkpoint.lock import holder_of
-from runloop.checkpoint.names import SUFFIX
 from runloop.checkpoint.reader import CheckpointReader
 from runloop.checkpoint.state_file import read_state
 from runloop.cli.text import print_json, print_table, safe, size, when

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from runloop.checkpoint import CheckpointReader, load_checkpoint
-from runloop.checkpoint.rawbytes import CHUNK_BYTES
+from runloop.checkpoint.array_bytes import CHUNK_BYTES
 from runloop.cli.text import number, print_cut, print_json, print_table, safe, size, when
 
 __all__ = ["add", "statistics"]

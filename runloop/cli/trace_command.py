@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from runloop.testing.recorder import LifecycleRecorder
+    from runloop.testing.recorder.recorder import LifecycleRecorder
 
     if not Path(args.script).exists():
         raise FileNotFoundError(f"there is no script {args.script}")

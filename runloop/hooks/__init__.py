@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from runloop import late
+from runloop import lazy
 
 __all__ = [
     "CheckpointSaverHook",
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from runloop.hooks.summary_saver import SummarySaverHook
     from runloop.timers import NeverTriggerTimer, SecondOrStepTimer
 else:
-    __getattr__, __dir__ = late.attributes(
+    __getattr__, __dir__ = lazy.attributes(
         globals(),
         {
             "runloop.hooks.base": "SessionRunHook",

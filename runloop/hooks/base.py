@@ -17,15 +17,33 @@ than ``OutOfRangeError`` and ``StopIteration`` calls no ``end``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from runloop.dispatch import does_nothing
 from runloop.run import RunArgs, RunContext, RunValues
 
 if TYPE_CHECKING:
     from runloop.coordinator import Coordinator
 
-__all__ = ["SessionRunHook"]
+__all__ = ["HOOK_METHODS", "SessionRunHook", "does_nothing", "is_overridden"]
+
+HOOK_METHODS = ("begin", "after_create_session", "before_run", "after_run", "end")
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_Method = Callable[..., Any]
+
+
+def does_nothing(method: _F) -> _F:
+    """Mark a method of a base class as one that need not be called."""
+    # Not just True: functools.wraps would copy that, and a mock has every attribute.
+    method.does_nothing = method  # type: ignore[attr-defined]
+    return method
+
+
+def is_overridden(method: _Method) -> bool:
+    """Return whether a hook's method is its own, and not one that :func:`does_nothing` marked."""
+    function = getattr(method, "__func__", method)
+    return getattr(function, "does_nothing", None) is not function
 
 
 class SessionRunHook:

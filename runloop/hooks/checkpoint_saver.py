@@ -15,15 +15,15 @@ from typing import Any
 from runloop.checkpoint import Saver
 from runloop.errors import CheckpointError, CheckpointWriteError
 from runloop.graph import get_default_graph
-from runloop.hooks._graph import require_global_step
+from runloop.graph.tensorflow_names import SAVERS
+from runloop.hooks._shared import require_global_step
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 from runloop.timers import SecondOrStepTimer
 
 __all__ = ["CheckpointSaverHook", "CheckpointSaverListener"]
 
-_log = logging.getLogger(__name__)
-_SAVERS = "savers"
+_logger = logging.getLogger(__name__)
 
 
 class CheckpointSaverListener:
@@ -138,9 +138,9 @@ class CheckpointSaverHook(SessionRunHook):
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Save the state as it was created or restored."""
         if hasattr(coord, "callback"):
-            coord.callback(self._leave)
+            coord.callback(self._on_close)
         self._grace_secs = getattr(coord, "stop_grace_period_secs", None)
-        self._settle(session)
+        self._finish_pending(session)
         state = getattr(session, "state", None)
         self._has_companions = callable(state) and bool(getattr(state(), "companions", None))
         global_step = session.run(self._global_step_tensor)
@@ -149,17 +149,17 @@ class CheckpointSaverHook(SessionRunHook):
             self._save(session, global_step)
         finally:
             self._is_first = False
-        self._mark(global_step)
+        self._note_saved(global_step)
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
         """Ask for the global step; see whether a save in the background is done."""
-        self._look(run_context)
+        self._poll(run_context)
         return RunArgs(self._global_step_tensor)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
         """Save, if it is time."""
         if self._written_later is not None:
-            self._look(run_context)
+            self._poll(run_context)
         # The step fetched with the run is the one before it. If the timer would not trigger however
         # far the run went, the step after it need not be read.
         if not self._timer.should_trigger_for_step(run_values.results + self._steps_per_run):
@@ -174,14 +174,14 @@ class CheckpointSaverHook(SessionRunHook):
 
     def _save_on_time(self, run_context: RunContext, global_step: Any) -> None:
         should_stop = self._save(run_context.session, global_step)
-        self._mark(global_step)
+        self._note_saved(global_step)
         if should_stop:
             run_context.request_stop()
 
     def end(self, session: Any) -> None:
         """Save the last step, unless that is done; then call the listeners' ``end``."""
         try:
-            self._settle(session)
+            self._finish_pending(session)
         except CheckpointWriteError:
             # What failed was another save: the last step gets its own before that is raised.
             self._save_last(session)
@@ -194,22 +194,22 @@ class CheckpointSaverHook(SessionRunHook):
         last_step = session.run(self._global_step_tensor)
         if last_step != self._timer.last_triggered_step():
             self._save(session, last_step)
-            self._settle(session)
-            self._mark(last_step)
+            self._finish_pending(session)
+            self._note_saved(last_step)
         return last_step
 
     # -- saving ---------------------------------------------------------------------------------
 
     def _save(self, session: Any, step: Any) -> bool:
         """Save ``step`` with the listeners around it; return whether one of them asks to stop."""
-        self._settle(session)
+        self._finish_pending(session)
         metrics: dict[str, float] = {}
         for listener in self._listeners:
             given = listener.before_save(session, step)
             if isinstance(given, Mapping):
                 metrics.update(given)
         saver = self._get_saver()
-        _log.info("Saving checkpoints for %d into %s.", step, self._save_path)
+        _logger.info("Saving checkpoints for %d into %s.", step, self._save_path)
         if not isinstance(saver, Saver):
             saver.save(session, self._save_path, global_step=step)
             self._timer.update_last_triggered_step(step)
@@ -231,7 +231,7 @@ class CheckpointSaverHook(SessionRunHook):
         self._timer.update_last_triggered_step(step)
         return self._announce(session, step)
 
-    def _mark(self, step: Any) -> None:
+    def _note_saved(self, step: Any) -> None:
         """Start the timer anew, unless that is done: a subclass's ``_save`` need not do it."""
         if self._timer.last_triggered_step() != step:
             self._timer.update_last_triggered_step(step)
@@ -240,18 +240,18 @@ class CheckpointSaverHook(SessionRunHook):
         should_stop = False
         for listener in self._listeners:
             if listener.after_save(session, step):
-                _log.info("%s asked after the checkpoint of step %d to stop.", listener, step)
+                _logger.info("%s asked after the checkpoint of step %d to stop.", listener, step)
                 should_stop = True
         return should_stop
 
-    def _look(self, run_context: RunContext) -> None:
+    def _poll(self, run_context: RunContext) -> None:
         """Announce a save in the background if it is done; raise its error."""
         if self._written_later is None or self._get_saver().busy:
             return
-        if self._settle(run_context.session):
+        if self._finish_pending(run_context.session):
             run_context.request_stop()
 
-    def _settle(self, session: Any) -> bool:
+    def _finish_pending(self, session: Any) -> bool:
         """Wait for a save in the background and announce it; return whether it asks to stop."""
         if self._written_later is None:
             return False
@@ -270,7 +270,7 @@ class CheckpointSaverHook(SessionRunHook):
             raise
         self._written_later = None
 
-    def _leave(self) -> None:
+    def _on_close(self) -> None:
         """Called at close, whichever way the session is left."""
         if self._written_later is not None:
             step, _ = self._written_later
@@ -279,7 +279,7 @@ class CheckpointSaverHook(SessionRunHook):
                 self._get_saver().wait(self._grace_secs)
             except CheckpointError as exc:
                 # Raised, it would hide why the session is closed; a normal end raised it already.
-                _log.error("The checkpoint of step %d: %s", step, exc)
+                _logger.error("The checkpoint of step %d: %s", step, exc)  # noqa: TRY400  # as above
                 self._written_later = None
         saver = self._saver if self._scaffold is None else self._scaffold.saver
         if isinstance(saver, Saver):
@@ -291,15 +291,15 @@ class CheckpointSaverHook(SessionRunHook):
             return self._saver
         if self._scaffold is not None:
             return self._scaffold.saver
-        savers = get_default_graph().get_collection(_SAVERS)
+        savers = get_default_graph().get_collection(SAVERS)
         if not savers:
             raise RuntimeError(
-                f"No items in collection {_SAVERS}. Please add a saver to the collection or "
+                f"No items in collection {SAVERS}. Please add a saver to the collection or "
                 f"provide a saver or scaffold."
             )
         if len(savers) > 1:
             raise RuntimeError(
-                f"More than one item in collection {_SAVERS}. Please indicate which one to use by "
+                f"More than one item in collection {SAVERS}. Please indicate which one to use by "
                 f"passing it to the constructor."
             )
         self._saver = savers[0]

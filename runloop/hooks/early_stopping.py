@@ -7,14 +7,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from runloop.hooks._graph import label, require_global_step
+from runloop.hooks._shared import label, require_global_step
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 from runloop.summary.writer import scalar
 
 __all__ = ["EarlyStoppingHook"]
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class EarlyStoppingHook(SessionRunHook):
@@ -137,7 +137,7 @@ class EarlyStoppingHook(SessionRunHook):
             # A first value that is NaN starts the patience, but any number is better than it.
             self._best = None if math.isnan(value) else float(value)
         if self._threshold is not None and self._beyond(value, self._threshold):
-            _LOG.info(
+            _logger.info(
                 "%s = %g at global step %d has passed the threshold %g: requesting a stop",
                 self._name,
                 value,
@@ -146,7 +146,7 @@ class EarlyStoppingHook(SessionRunHook):
             )
             run_context.request_stop()
         if self._patience_steps is not None and step - self._best_step >= self._patience_steps:
-            _LOG.info(
+            _logger.info(
                 "%s got no better than %s for %d steps, patience_steps is %d: requesting a stop "
                 "at global step %d",
                 self._name,

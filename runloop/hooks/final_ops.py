@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from runloop.errors import OutOfRangeError
-from runloop.hooks._graph import check_late_fetches
+from runloop.hooks._shared import check_late_fetches
 from runloop.hooks.base import SessionRunHook
 
 __all__ = ["FinalOpsHook"]
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class FinalOpsHook(SessionRunHook):
@@ -59,7 +59,7 @@ class FinalOpsHook(SessionRunHook):
                 self._final_ops, feed_dict=self._final_ops_feed_dict
             )
         except (OutOfRangeError, StopIteration) as exc:
-            _LOG.warning(
+            _logger.warning(
                 "FinalOpsHook: %r ran out of data (%r). What is fetched at the end must not need "
                 "another batch: let it read variables and attached state only",
                 self._final_ops,

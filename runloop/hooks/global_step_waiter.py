@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 
 from runloop import clock
-from runloop.hooks._graph import require_global_step
+from runloop.hooks._shared import require_global_step
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext
 
 __all__ = ["GlobalStepWaiterHook"]
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class GlobalStepWaiterHook(SessionRunHook):
@@ -44,7 +44,7 @@ class GlobalStepWaiterHook(SessionRunHook):
         """Wait, the first time."""
         if self._worker_is_started or self._wait_until_step <= 0:
             return None
-        _LOG.info("waiting for global step %d before the first run", self._wait_until_step)
+        _logger.info("waiting for global step %d before the first run", self._wait_until_step)
         logged = 0
         while True:
             step = run_context.session.run(self._global_step_tensor)
@@ -52,7 +52,7 @@ class GlobalStepWaiterHook(SessionRunHook):
                 self._worker_is_started = True
                 return None
             if step - logged > 1000:
-                _LOG.info(
+                _logger.info(
                     "waiting for global step %d before the first run, it is at %d",
                     self._wait_until_step,
                     step,

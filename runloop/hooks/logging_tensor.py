@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from runloop.hooks._graph import check_late_fetches, label
+from runloop.hooks._shared import check_late_fetches, label
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 from runloop.timers import NeverTriggerTimer, SecondOrStepTimer
 
 __all__ = ["LoggingTensorHook"]
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class LoggingTensorHook(SessionRunHook):
@@ -118,7 +118,7 @@ class LoggingTensorHook(SessionRunHook):
         elapsed_secs, _ = self._timer.update_last_triggered_step(self._iter_count)
         with np.printoptions(suppress=True):
             if self._formatter is not None:
-                _LOG.info("%s", self._formatter(tensor_values))
+                _logger.info("%s", self._formatter(tensor_values))
                 return
             line = ", ".join(
                 # A fetch that is its own tag is shown by its name.
@@ -126,6 +126,6 @@ class LoggingTensorHook(SessionRunHook):
                 for tag in self._tag_order
             )
         if elapsed_secs is None:
-            _LOG.info("%s", line)
+            _logger.info("%s", line)
         else:
-            _LOG.info("%s (%.3f sec)", line, elapsed_secs)
+            _logger.info("%s (%.3f sec)", line, elapsed_secs)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from runloop.errors import NanLossDuringTrainingError
-from runloop.hooks._graph import label
+from runloop.hooks._shared import label
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 
 __all__ = ["NanTensorHook"]
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class NanTensorHook(SessionRunHook):
@@ -51,11 +51,11 @@ class NanTensorHook(SessionRunHook):
             return
         name = label(self._loss_tensor)
         if self._fail_on_nan_loss:
-            _LOG.error("%s is NaN: the model diverged", name)
+            _logger.error("%s is NaN: the model diverged", name)
             error = NanLossDuringTrainingError()
             error.add_note(f"The watched value is {name!r}.")
             raise error
-        _LOG.warning("%s is NaN: the model diverged, requesting a stop", name)
+        _logger.warning("%s is NaN: the model diverged, requesting a stop", name)
         run_context.request_stop()
 
     def _has_nan(self, value: Any) -> bool:

@@ -16,7 +16,7 @@ from runloop.run import RunContext, RunValues
 
 __all__ = ["PreemptionHook"]
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class PreemptionHook(SessionRunHook):
@@ -78,7 +78,7 @@ class PreemptionHook(SessionRunHook):
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
         """Request the stop, if a signal has arrived."""
         if self._received is not None:
-            _LOG.warning("%s received: requesting a stop", self._received.name)
+            _logger.warning("%s received: requesting a stop", self._received.name)
             run_context.request_stop()
 
     def _check(self) -> None:
@@ -110,7 +110,7 @@ class PreemptionHook(SessionRunHook):
         if self._received is None:
             return
         if coord.closing_error is not None:
-            _LOG.warning(
+            _logger.warning(
                 "%s received, and not passed on because of %r",
                 self._received.name,
                 coord.closing_error,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from runloop.hooks._graph import require_global_step
+from runloop.hooks._shared import require_global_step
 from runloop.hooks._timeline import chrome_trace
 from runloop.hooks.base import SessionRunHook
 from runloop.run import HookStats, OpStats, RunArgs, RunContext, RunOptions, RunValues
@@ -16,7 +16,7 @@ from runloop.timers import SecondOrStepTimer
 
 __all__ = ["ProfilerHook"]
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class ProfilerHook(SessionRunHook):
@@ -123,6 +123,6 @@ class ProfilerHook(SessionRunHook):
             show_dataflow=self._show_dataflow,
             show_memory=self._show_memory,
         )
-        _LOG.info("saving the timeline of step %d: %s", step, path)
+        _logger.info("saving the timeline of step %d: %s", step, path)
         with path.open("w", encoding="utf-8") as file:
             json.dump(document, file)

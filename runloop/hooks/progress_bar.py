@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from runloop import clock
-from runloop.hooks._graph import label, require_global_step
+from runloop.hooks._shared import label, require_global_step
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 

@@ -7,7 +7,7 @@ import math
 import os
 from typing import Any
 
-from runloop.hooks._graph import require_global_step
+from runloop.hooks._shared import require_global_step
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 from runloop.summary import SummaryWriter, default_writer
@@ -15,7 +15,7 @@ from runloop.timers import SecondOrStepTimer
 
 __all__ = ["StepCounterHook"]
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class StepCounterHook(SessionRunHook):
@@ -93,7 +93,7 @@ class StepCounterHook(SessionRunHook):
                     self._log_and_record(elapsed_steps, elapsed_time, step)
         if stale_step == self._last_global_step and self._warnings_left:
             self._warnings_left -= 1
-            _LOG.warning(
+            _logger.warning(
                 "the global step did not grow: %s before this run, %s before the last one; "
                 "steps per second count runs of a train_op",
                 stale_step,
@@ -112,4 +112,4 @@ class StepCounterHook(SessionRunHook):
         per_sec = elapsed_steps / elapsed_time if elapsed_time else math.inf
         if self._summary_writer is not None:
             self._summary_writer.add_scalar(self._summary_tag, per_sec, global_step)
-        _LOG.info("%s: %g", self._summary_tag, per_sec)
+        _logger.info("%s: %g", self._summary_tag, per_sec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runloop.hooks._graph import require_global_step
+from runloop.hooks._shared import require_global_step
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 

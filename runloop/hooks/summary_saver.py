@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from runloop.hooks._graph import require_global_step
+from runloop.hooks._shared import require_global_step
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 from runloop.summary import SummaryWriter, default_writer

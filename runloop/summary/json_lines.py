@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JsonLinesWriter", "default_writer"]
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _TAIL = 1 << 16  # bytes looked at, at a time, for the beginning of an unfinished last line
 
 
@@ -150,7 +150,7 @@ def _mend(file: FileIO, path: Path) -> None:
         json.loads(last)
     except ValueError:
         file.truncate(end - len(last))
-        _LOG.warning("%s: took away an unfinished last line of %d bytes", path, len(last))
+        _logger.warning("%s: took away an unfinished last line of %d bytes", path, len(last))
     else:
         file.write(b"\n")  # whole but for its end, as an editor may leave it
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from runloop import nest
-from runloop.naming import nearest
+from runloop.messages import nearest
 from runloop.testing.events import show
 
 __all__ = ["FakeSession", "FakeSessionCreator", "MemorySummaryWriter"]

@@ -12,18 +12,16 @@ import numpy as np
 
 from runloop import clock as clocks
 from runloop.clock import Clock
-from runloop.creators import ChiefSessionCreator
-from runloop.dispatch import hook_names
 from runloop.errors import AbortedError, OutOfRangeError
 from runloop.graph import Graph, get_or_create_global_step
 from runloop.hooks import CheckpointSaverHook
 from runloop.monitored import MonitoredSession
-from runloop.scaffold import Scaffold
+from runloop.monitored.creators import ChiefSessionCreator
+from runloop.monitored.dispatch import hook_names
+from runloop.monitored.scaffold import Scaffold
 from runloop.summary import SummaryWriter
 from runloop.testing.clock import FakeClock
-from runloop.testing.schedule import Action, play
-from runloop.testing.story import Story
-from runloop.testing.surroundings import (
+from runloop.testing.harness_parts import (
     as_hooks,
     fake_clock,
     give_clock,
@@ -31,6 +29,8 @@ from runloop.testing.surroundings import (
     makes_hooks,
     scripted,
 )
+from runloop.testing.schedule import Action, play
+from runloop.testing.story import Story
 
 __all__ = ["HookHarness"]
 

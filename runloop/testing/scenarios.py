@@ -6,15 +6,15 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from runloop.creators import ChiefSessionCreator
 from runloop.errors import AbortedError
 from runloop.graph import Graph
 from runloop.hooks import CheckpointSaverHook, StopAtStepHook
 from runloop.hooks.base import SessionRunHook
 from runloop.monitored import MonitoredSession
+from runloop.monitored.creators import ChiefSessionCreator
 from runloop.run import RunArgs, RunContext, RunValues
 from runloop.testing.clock import FakeClock
-from runloop.testing.recorder import LifecycleRecorder
+from runloop.testing.recorder.recorder import LifecycleRecorder
 
 __all__ = [
     "SCENARIOS",

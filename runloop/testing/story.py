@@ -7,8 +7,8 @@ from typing import Any
 
 from runloop.run import RunArgs
 from runloop.testing.events import Event
-from runloop.testing.recorder import LifecycleRecorder
-from runloop.testing.surroundings import HookLog
+from runloop.testing.harness_parts import HookLog
+from runloop.testing.recorder.recorder import LifecycleRecorder
 
 __all__ = ["Story"]
 

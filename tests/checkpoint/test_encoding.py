@@ -14,14 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runloop.checkpoint import CheckpointReader, Saver, load_variable
-from runloop.checkpoint.accept import FormatCheck
-from runloop.checkpoint.content import Copies, LiveArrays
 from runloop.checkpoint.files import Files
 from runloop.checkpoint.layout import Layout
-from runloop.checkpoint.writer import write_checkpoint
-from runloop.dtypes import CODES, named, storage_of
+from runloop.checkpoint.payload import Copies, LiveArrays
+from runloop.checkpoint.writer import FormatCheck, write_checkpoint
 from runloop.graph import Graph
 from runloop.session import Session
+from runloop.state.dtypes import CODES, named, storage_of
 from runloop.testing.strategies import array_trees, names
 
 ml_dtypes = pytest.importorskip("ml_dtypes")

@@ -10,11 +10,11 @@ from runloop import errors
 from runloop.checkpoint import KeepBest, Saver, files, load_variable
 from runloop.checkpoint.files import Files
 from runloop.checkpoint.lock import LOCK_FILE
-from runloop.creators import ChiefSessionCreator
 from runloop.graph import Graph
 from runloop.hooks import CheckpointSaverHook, CheckpointSaverListener, SessionRunHook
 from runloop.monitored import MonitoredSession, SingularMonitoredSession
-from runloop.scaffold import Scaffold
+from runloop.monitored.creators import ChiefSessionCreator
+from runloop.monitored.scaffold import Scaffold
 from runloop.testing import FakeClock, FaultyFilesystem
 
 
@@ -306,7 +306,7 @@ def test_in_the_background_a_failed_save_does_not_cost_the_last_step(tmp_path, l
             session.run("train")
             hook._get_saver()._worker._thread.join()
             if last == 3:
-                hook._look = lambda run_context: None  # it ends before the hook looks
+                hook._poll = lambda run_context: None  # it ends before the hook looks
                 session.run("train")
     assert steps_in(tmp_path) == [0, last]
 

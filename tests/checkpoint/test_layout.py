@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runloop.checkpoint import CheckpointReader, Saver, layout
-from runloop.checkpoint.content import Copies, LiveArrays
 from runloop.checkpoint.files import Files
 from runloop.checkpoint.layout import HeaderTemplate, Layout
+from runloop.checkpoint.payload import Copies, LiveArrays
 from runloop.graph import Graph
 from runloop.session import Session
 

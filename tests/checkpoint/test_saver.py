@@ -19,9 +19,9 @@ from runloop.checkpoint import (
     latest_checkpoint,
     load_variable,
 )
-from runloop.checkpoint.content import Copies
 from runloop.checkpoint.files import Files
 from runloop.checkpoint.layout import Layout
+from runloop.checkpoint.payload import Copies
 from runloop.errors import (
     CheckpointFormatError,
     CheckpointMismatchError,

@@ -11,12 +11,12 @@ import sys
 import numpy as np
 
 from runloop.checkpoint import Saver
-from runloop.creators import ChiefSessionCreator
 from runloop.data import Batches
 from runloop.graph import Graph
 from runloop.hooks import CheckpointSaverHook, EarlyStoppingHook, StopAtStepHook
 from runloop.monitored import MonitoredSession
-from runloop.scaffold import Scaffold
+from runloop.monitored.creators import ChiefSessionCreator
+from runloop.monitored.scaffold import Scaffold
 
 
 def main(folder, steps, *options):

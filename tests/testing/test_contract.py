@@ -170,8 +170,8 @@ def test_it_is_the_same_each_time():
 
 
 def test_without_hypothesis_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "runloop.testing.lives", None)
-    monkeypatch.delattr("runloop.testing.lives", raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "runloop.testing.contract.random_scripts", None)
+    monkeypatch.delattr("runloop.testing.contract.random_scripts", raising=False)
     with pytest.raises(
         ImportError,
         match=r"assert_hook_contract needs the package hypothesis; install runloop-hooks\[test\]",

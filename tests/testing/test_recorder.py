@@ -8,6 +8,7 @@ import pytest
 
 import runloop as rl
 from runloop import observers
+from runloop.monitored import coordinated, dispatch
 from runloop.testing import FakeClock, FakeSession, LifecycleRecorder, RaiseAt, RecordingHook
 from runloop.testing.events import show
 
@@ -207,9 +208,14 @@ def test_recorders_may_be_open_inside_of_each_other():
 
 
 def test_nothing_is_changed_and_nothing_stays():
-    before = rl.monitored.Dispatcher, rl.monitored.Life, rl.Saver.save, rl.Saver.restore
+    before = dispatch.Dispatcher, coordinated.CoordinatedSession, rl.Saver.save, rl.Saver.restore
     with LifecycleRecorder():
-        during = rl.monitored.Dispatcher, rl.monitored.Life, rl.Saver.save, rl.Saver.restore
+        during = (
+            dispatch.Dispatcher,
+            coordinated.CoordinatedSession,
+            rl.Saver.save,
+            rl.Saver.restore,
+        )
         session = monitored([Ask()])
         raw = session.raw_session()
         assert session.run("loss") == 0.0

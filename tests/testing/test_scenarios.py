@@ -7,7 +7,7 @@ import pytest
 
 from runloop.cli import main
 from runloop.cli.lifecycle_command import _NAMES, FORMATS
-from runloop.testing.explain import explain
+from runloop.testing.recorder.explain import explain
 from runloop.testing.scenarios import SCENARIOS, play
 
 STORIES = {

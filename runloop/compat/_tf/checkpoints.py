@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from runloop import checkpoint
 from runloop.compat._tf import clock
 from runloop.errors import CheckpointNotFoundError
-from runloop.handles import VariableHandle
+from runloop.graph.handles import VariableHandle
 
 __all__ = [
     "Saver",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from runloop import graph as graphs
 from runloop.graph import Graph, get_default_graph
-from runloop.handles import VariableHandle
+from runloop.graph import graph as graphs
+from runloop.graph.handles import VariableHandle
 
 __all__ = [
     "GraphKeys",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from runloop import creators, monitored, scaffold, session, training
+from runloop import monitored, session
 from runloop.compat._tf.checkpoints import Saver
 from runloop.compat._tf.errors import DeadlineExceededError
 from runloop.compat._tf.graphs import GraphKeys
@@ -13,6 +13,7 @@ from runloop.compat._tf.hooks import CheckpointSaverHook, StepCounterHook, Summa
 from runloop.compat._tf.metadata import RunMetadata
 from runloop.compat._tf.summaries import merge_all
 from runloop.graph import Graph
+from runloop.monitored import creators, scaffold, training
 from runloop.run import RunOptions
 
 __all__ = [

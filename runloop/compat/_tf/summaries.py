@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from runloop.compat._tf.protos import Summary
-from runloop.elements import REQUIRED, Parameter
 from runloop.graph import Graph, get_default_graph
-from runloop.handles import Tensor
+from runloop.graph.elements import REQUIRED, Parameter
+from runloop.graph.handles import Tensor
 from runloop.state import read_leaf
 
 __all__ = ["merge", "merge_all", "scalar"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runloop.compat._tf.errors import CLASSES, CODES
-from runloop.tensor_types import DType
+from runloop.graph.tensor_types import DType
 
 __all__ = ["NAMES", "SPELLINGS", "VALUES"]
 
@@ -49,7 +49,7 @@ _SESSIONS = {
         "ChiefSessionCreator MonitoredSession MonitoredTrainingSession Scaffold "
         "SingularMonitoredSession WorkerSessionCreator",
     ),
-    **_members("runloop.creators", "SessionCreator"),
+    **_members("runloop.monitored.creators", "SessionCreator"),
 }
 _COORDINATOR = _members("runloop.coordinator", "Coordinator LooperThread")
 _STEP = _members(
@@ -115,8 +115,8 @@ _GRAPH = {
         "reset_default_graph",
     ),
     **_members("runloop.graph", "Graph get_default_graph"),
-    **_members("runloop.handles", "Operation Tensor"),
-    **_members("runloop.graph_handles", "GraphDef NodeDef"),
+    **_members("runloop.graph.handles", "Operation Tensor"),
+    **_members("runloop.graph.tensorflow_names", "GraphDef NodeDef"),
     **_members(f"{_TF}.session", "Session get_default_session"),
 }
 _VARIABLES = {
@@ -136,7 +136,7 @@ _RUN = {
 _TENSORS = _members(
     f"{_TF}.protos", "HistogramProto SummaryMetadata make_ndarray make_tensor_proto"
 )
-_TYPES = _members("runloop.tensor_types", "DType Dimension TensorShape")
+_TYPES = _members("runloop.graph.tensor_types", "DType Dimension TensorShape")
 _STRINGS = _members(f"{_TF}.strings", "as_bytes as_str=as_text as_str_any as_text")
 # Modules that TensorFlow's own modules import, and that tests patch there.
 _TIME = {"time": "time:", "os": "os:"}

@@ -1,0 +1,98 @@
+"""What a plan is made of: functions that call an op, take a feed, copy a value or pull an input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from runloop.graph.elements import AttachedLeaf, Input, Op, Variable
+from runloop.plan.arrays import copy_array
+from runloop.plan.values import SessionValues
+from runloop.state import read_leaf
+
+__all__ = [
+    "Prepare",
+    "caller",
+    "checked_members",
+    "copy",
+    "copy_leaf",
+    "feed",
+    "feed_members",
+    "pull",
+]
+
+Prepare: TypeAlias = Callable[[SessionValues, list[Any], Iterable[Any]], None]
+
+
+def caller(fn: Callable[..., Any], slots: Sequence[int]) -> Callable[[list[Any]], Any]:
+    """Return what calls ``fn`` with the members of a list at ``slots``."""
+    if not slots:
+        return lambda _: fn()
+    if len(slots) == 1:
+        (first,) = slots
+        return lambda values: fn(values[first])
+    if len(slots) == 2:
+        first, second = slots
+        return lambda values: fn(values[first], values[second])
+    arguments = itemgetter(*slots)
+    return lambda values: fn(*arguments(values))
+
+
+def feed(slots: Sequence[tuple[int, Variable | None]]) -> Prepare:
+    """Return what puts fed values into their slots, checked where they stand for a variable."""
+
+    def ready(store: SessionValues, values: list[Any], feed_values: Iterable[Any]) -> None:
+        for (slot, variable), value in zip(slots, feed_values, strict=True):
+            values[slot] = value if variable is None else store.checked(variable, value, "the feed")
+
+    return ready
+
+
+def feed_members(op: Op, origin: int, members: slice) -> Prepare:
+    """Return what puts the members of a fed result into their slots."""
+
+    def ready(_: SessionValues, values: list[Any], __: Iterable[Any]) -> None:
+        values[members] = checked_members(op, values[origin], members)
+
+    return ready
+
+
+def copy(slot: int, origin: int) -> Prepare:
+    """Return what copies a variable's value for whoever fetched it."""
+
+    def ready(_: SessionValues, values: list[Any], __: Iterable[Any]) -> None:
+        values[slot] = copy_array(values[origin])
+
+    return ready
+
+
+def copy_leaf(slot: int, leaf: AttachedLeaf) -> Prepare:
+    """Return what copies an array inside attached state for whoever fetched it."""
+
+    def ready(_: SessionValues, values: list[Any], __: Iterable[Any]) -> None:
+        values[slot] = copy_array(read_leaf(leaf.name, leaf.obj, leaf.path))
+
+    return ready
+
+
+def pull(source: Input, members: slice) -> Prepare:
+    """Return what pulls an input and puts its members into their slots."""
+
+    def ready(store: SessionValues, values: list[Any], _: Iterable[Any]) -> None:
+        values[members] = store.pull(source)
+
+    return ready
+
+
+def checked_members(op: Op, result: Any, members: slice) -> Sequence[Any]:
+    """Return ``result`` if it is a tuple with one member for each name, else say what is wrong."""
+    count = members.stop - members.start
+    if isinstance(result, (tuple, list)) and len(result) == count:
+        return result
+    option, names = ("outputs", op.outputs) if op.updates is None else ("updates", op.updates)
+    got = f"{len(result)} members" if isinstance(result, (tuple, list)) else repr(type(result))
+    raise ValueError(
+        f"op {op.name!r}: {option}={names!r} asks for a tuple of {count}, it returned {got}; "
+        f"a bare value goes with a single string: {option}='name'"
+    )

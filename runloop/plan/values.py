@@ -1,0 +1,133 @@
+"""What one session owns: the values of its variables, and where it stands in its inputs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from runloop.errors import OutOfRangeError
+from runloop.graph import GLOBAL_STEP, step_value
+from runloop.graph.elements import Input, Variable
+from runloop.plan.arrays import as_array, conform, copy_array
+
+__all__ = ["SessionValues"]
+
+
+class SessionValues:
+    """Values of the variables by index, iterators of the inputs.
+
+    ``values[variable.index]`` is an array, and for ``global_step`` an immutable ``np.int64``.
+    Whoever reads or replaces several holds ``lock``: threads may run one session together.
+    """
+
+    __slots__ = ("_growing", "_iterators", "lock", "step_index", "values")
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.lock = threading.Lock()
+        self._growing = threading.RLock()  # not ``lock``: initial values are made by user code
+        self.step_index = -1
+        self._iterators: dict[Input, Iterator[Any]] = {}
+
+    def grow(self, variables: tuple[Variable, ...]) -> None:
+        """Give initial values to the variables that the store does not have yet.
+
+        Raises:
+            TypeError: If an initial value is no array, or that of ``global_step`` no integer.
+            ValueError: If an initial value is a list whose parts are not of one shape.
+        """
+        with self._growing:
+            for variable in variables[len(self.values) :]:
+                self.values.append(_initial_value(variable))
+                if variable.name == GLOBAL_STEP:
+                    self.step_index = variable.index
+
+    def checked(self, variable: Variable, value: Any, who: str) -> Any:
+        """Return ``value`` as it may stand in for ``variable``.
+
+        Raises:
+            ValueError: If shape or dtype differ and the variable is validated.
+        """
+        old = self.values[variable.index]
+        if variable.index == self.step_index:
+            return np.int64(conform(value, old, f"variable {variable.name!r}: {who}"))
+        if not variable.validate:
+            return as_array(value)
+        if type(value) is np.ndarray and value.dtype == old.dtype and value.shape == old.shape:
+            return value
+        return conform(value, old, f"variable {variable.name!r}: {who}")
+
+    def assign(self, values: Mapping[Variable, Any], who: str) -> None:
+        """Replace variables, all of them or, if a check fails, none."""
+        new = {v.index: self.checked(v, value, who) for v, value in values.items()}
+        self.commit(list(new.items()), 0)
+
+    def commit(self, new: Sequence[tuple[int, Any]], increment: int) -> None:
+        """Put checked values in place, and let ``global_step`` grow, all at one moment."""
+        values = self.values
+        with self.lock:
+            for index, value in new:
+                values[index] = value
+            if increment:
+                values[self.step_index] += increment
+
+    def pull(self, source: Input) -> Any:
+        """Return the next value of an input, a tuple unless the input has a single name.
+
+        Raises:
+            OutOfRangeError: If it has come to its end.
+            ValueError: If a pull does not give as many members as there are names.
+        """
+        with source.lock:
+            iterator = self._iterators.get(source)
+            if iterator is None:
+                iterator = self._iterators[source] = iter(source.iterable)
+            try:
+                value = next(iterator)
+            except StopIteration:
+                raise OutOfRangeError(f"input {source.names[0]!r} has come to its end") from None
+        if source.single:
+            return (value,)
+        if not isinstance(value, (tuple, list)) or len(value) != len(source.names):
+            got = f"{len(value)} members" if isinstance(value, (tuple, list)) else repr(value)
+            raise ValueError(
+                f"input {source.names}: a pull must give a tuple of {len(source.names)} members, "
+                f"got {got:.80}"
+            )
+        return value
+
+    def forget_iterators(self) -> None:
+        """Iterate every input anew at its next pull, as after its state was restored."""
+        self._iterators.clear()
+
+
+def _initial_value(variable: Variable) -> Any:
+    value = variable.initial
+    if callable(value):
+        try:
+            value = value()
+        except Exception as exc:  # whatever it is, whose it is is worth knowing
+            exc.add_note(
+                f"(raised by the function that gives variable {variable.name!r} its value)"
+            )
+            raise
+    if variable.name == GLOBAL_STEP:
+        return step_value(value)
+    if value is None:
+        raise TypeError(f"variable {variable.name!r}: its initial value is None; give an array")
+    try:
+        array = as_array(value)
+    except ValueError as exc:
+        raise ValueError(
+            f"variable {variable.name!r}: its initial value is no array, since its parts are not of "
+            f"one shape: {value!r:.60}; give an array, or graph.attach({variable.name!r}, ...) it"
+        ) from exc
+    if isinstance(array, np.ndarray) and array.dtype == object and array is not value:
+        raise TypeError(
+            f"variable {variable.name!r}: its initial value is of type {type(value).__name__}, "
+            f"which is no array; give an array, or graph.attach({variable.name!r}, ...) it"
+        )
+    return copy_array(array)
