@@ -215,7 +215,7 @@ def test_its_lifecycle_can_be_traced(tmp_path):
 
 def test_a_script_that_is_not_there(capsys):
     assert main(["none.py"]) == 2
-    assert capsys.readouterr().err.endswith("there is no script none.py\n")
+    assert capsys.readouterr().err.endswith("no such script: none.py\n")
 
 
 def test_a_wrong_command_line_shows_the_usage(capsys):

@@ -105,8 +105,8 @@ def test_names_that_are_left_out_say_what_to_do_instead(name):
 def test_any_other_name_is_no_part_of_the_lifecycle():
     with pytest.raises(
         AttributeError,
-        match="tensorflow.train.Frobnicator is not part of the hook lifecycle, which is all that "
-        "runloop.compat.tf has: replace it",
+        match="tensorflow.train.Frobnicator is not part of the hook lifecycle, and "
+        "runloop.compat.tf has nothing else: replace it",
     ):
         tf.train.Frobnicator
     with pytest.raises(AttributeError, match="tensorflow.frobnicate is not part"):

@@ -150,7 +150,7 @@ def test_what_is_wrong_with_the_bytes_is_said(data, problem):
 
 
 def test_packed_numbers_must_fill_their_list():
-    with pytest.raises(DecodeError, match="a packed list of 3 bytes has members of 8"):
+    with pytest.raises(DecodeError, match="a packed list of 3 bytes can't hold members of 8 bytes"):
         protos.HistogramProto.FromString(b"\x32\x03abc")
 
 
@@ -218,7 +218,7 @@ def test_messages_are_compared_copied_merged_cleared_and_shown_by_value():
 @pytest.mark.parametrize(
     ("make", "error", "problem"),
     [
-        (lambda: Summary(foo=1), ValueError, "Summary has no field 'foo'; there are value"),
+        (lambda: Summary(foo=1), ValueError, "Summary has no field 'foo'; its fields are value"),
         (lambda: Summary().foo, AttributeError, "Summary has no field 'foo'"),
         (lambda: setattr(Summary(), "value", []), AttributeError, r"use extend\(\)"),
         (lambda: setattr(Event(), "summary", Summary()), AttributeError, r"use CopyFrom\(\)"),
@@ -228,7 +228,7 @@ def test_messages_are_compared_copied_merged_cleared_and_shown_by_value():
         (lambda: Event(step=1.5), TypeError, "step must be int64, got 1.5 of type float"),
         (lambda: Event(step=2**63), ValueError, "out of range for int64"),
         (lambda: Event(graph_def="x"), TypeError, "graph_def must be bytes"),
-        (lambda: Summary().HasField("value"), ValueError, "repeated: ask for its len"),
+        (lambda: Summary().HasField("value"), ValueError, "repeated: use its len"),
         (lambda: Summary().WhichOneof("what"), ValueError, "Summary has no oneof 'what'"),
         (lambda: Summary.FromString("x"), TypeError, "Summary: expected bytes, got 'x'"),
     ],
@@ -265,7 +265,7 @@ def test_arrays_are_read_from_lists_of_numbers_too():
 def test_element_types_without_a_place_are_refused():
     with pytest.raises(TypeError, match="an array of type complex64 can't be stored"):
         make_tensor_proto(np.zeros(1, np.complex64))
-    with pytest.raises(TypeError, match="of the type number 99 can't be read"):
+    with pytest.raises(TypeError, match="can't read a TensorProto with dtype number 99"):
         make_ndarray(TensorProto(dtype=99))
 
 

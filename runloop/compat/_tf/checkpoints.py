@@ -1,7 +1,7 @@
-"""``tf.train.Saver`` and what looks at checkpoints: runloop's, by TensorFlow's signatures.
+"""``tf.train.Saver`` and the functions that read checkpoints: runloop's, with TensorFlow's signatures.
 
-Paths are given without ``.safetensors``, as TensorFlow's checkpoints are prefixes: hooks take the
-step from their ends.
+Paths have no ``.safetensors`` at the end. TensorFlow's checkpoints are prefixes, and hooks read the
+step from the end of the path.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _SUFFIX = ".safetensors"
 
 
 class SaverDef(NamedTuple):
-    """What a saver is made of.
+    """A saver's settings.
 
     Attributes:
         var_list: Its variables, ``None`` for all.
         max_to_keep: How many checkpoints are kept.
-        keep_checkpoint_every_n_hours: One in so many hours is kept besides.
+        keep_checkpoint_every_n_hours: In addition, one checkpoint per this many hours is kept.
     """
 
     var_list: Any
@@ -44,7 +44,7 @@ class SaverDef(NamedTuple):
 
 @clock.timed_by_wall_clock
 class Saver(checkpoint.Saver):
-    """:class:`runloop.Saver` by TensorFlow's parameters.
+    """:class:`runloop.Saver` with TensorFlow's parameters.
 
     Args:
         var_list: Which variables: a list, or ``{name in the checkpoint: variable}``; all if
@@ -52,10 +52,12 @@ class Saver(checkpoint.Saver):
         reshape: For TensorFlow's signature; must be false.
         sharded: For TensorFlow's signature; ignored.
         max_to_keep: How many checkpoints are kept; 0 or ``None`` for all.
-        keep_checkpoint_every_n_hours: One in so many hours of training is kept besides.
-        name: For TensorFlow's signature; ignored, as what follows but for ``saver_def``.
+        keep_checkpoint_every_n_hours: In addition, one checkpoint per this many hours of training
+            is kept.
+        name: For TensorFlow's signature; ignored.
         restore_sequentially: Ignored.
-        saver_def: What another saver's :meth:`as_saver_def` gave; in place of the rest.
+        saver_def: The result of another saver's :meth:`as_saver_def`; replaces ``var_list``,
+            ``max_to_keep`` and ``keep_checkpoint_every_n_hours``.
         builder: Ignored.
         defer_build: Ignored.
         allow_empty: Ignored.
@@ -116,30 +118,30 @@ class Saver(checkpoint.Saver):
         checkpoint_dir: str | os.PathLike[str] | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> str | None:
-        """Save; see :meth:`runloop.Saver.save`. There is no meta graph to be written.
+        """Save; see :meth:`runloop.Saver.save`. No meta graph is written.
 
         Args:
             sess: A session, or a monitored session.
-            save_path: What the file is called, without step and suffix.
+            save_path: The file's path, without step and suffix.
             global_step: A number, a handle or a name.
             latest_filename: The state file's name, ``"checkpoint"`` if ``None``.
-            meta_graph_suffix: For TensorFlow's signature; ignored, as the next.
+            meta_graph_suffix: For TensorFlow's signature; ignored.
             write_meta_graph: Ignored.
             write_state: Must be true.
-            strip_default_attrs: Ignored, as the next.
+            strip_default_attrs: Ignored.
             save_debug_info: Ignored.
-            checkpoint_dir: Where the state file is; the folder of the file if ``None``.
-            metrics: ``{name: value}``, kept with the checkpoint.
+            checkpoint_dir: The state file's folder; that of the data file if ``None``.
+            metrics: ``{name: value}``, stored with the checkpoint.
 
         Returns:
             The path without ``.safetensors``.
 
         Raises:
-            ValueError: If no state file is asked for.
+            ValueError: If ``write_state`` is false.
         """
         if not write_state:
             raise ValueError(
-                "Saver.save: write_state=False is not supported; save into a folder of its own"
+                "Saver.save: write_state=False is not supported; save into a separate folder instead"
             )
         if isinstance(global_step, VariableHandle):
             global_step = sess.run(global_step)
@@ -161,15 +163,18 @@ class Saver(checkpoint.Saver):
 
         Args:
             sess: A session, or a monitored session.
-            save_path: What :meth:`save` or :func:`latest_checkpoint` returned.
+            save_path: A path that :meth:`save` or :func:`latest_checkpoint` returned.
             **options: Those of :meth:`runloop.Saver.restore`.
 
         Raises:
-            ValueError: If there is no such checkpoint, or ``save_path`` is ``None``.
-            CheckpointError: If it is damaged or of another program.
+            ValueError: If the checkpoint does not exist, or ``save_path`` is ``None``.
+            CheckpointError: If it is damaged, or does not fit this program.
         """
         if save_path is None:
-            raise ValueError("Saver.restore: save_path is None; is there a checkpoint at all?")
+            raise ValueError(
+                "Saver.restore: save_path is None; latest_checkpoint() gives None for a folder "
+                "without checkpoints"
+            )
         try:
             return super().restore(sess, save_path, **options)
         except CheckpointNotFoundError as exc:
@@ -177,11 +182,11 @@ class Saver(checkpoint.Saver):
 
     @property
     def last_checkpoints(self) -> list[str]:
-        """What was kept after the last save, the oldest first, without ``.safetensors``."""
+        """The checkpoints kept after the last save, the oldest first, without ``.safetensors``."""
         return [_prefix(path) for path in self._kept]
 
     def set_last_checkpoints(self, last_checkpoints: Sequence[str]) -> None:
-        """Do nothing: which checkpoints there are is read from the folder at the first save."""
+        """Do nothing: the first save reads from the folder which checkpoints exist."""
 
     def set_last_checkpoints_with_time(
         self, last_checkpoints_with_time: Sequence[tuple[str, float]]
@@ -189,14 +194,14 @@ class Saver(checkpoint.Saver):
         """Do nothing: as :meth:`set_last_checkpoints`."""
 
     def build(self) -> None:
-        """Do nothing: there is nothing to be built."""
+        """Do nothing: a saver needs no building."""
 
     def recover_last_checkpoints(self, checkpoint_paths: Sequence[str]) -> None:
         """Do nothing: as :meth:`set_last_checkpoints`."""
 
     @property
     def saver_def(self) -> SaverDef:
-        """What it is made of."""
+        """The saver's settings."""
         return self._saver_def
 
     def as_saver_def(self) -> SaverDef:
@@ -211,7 +216,7 @@ def _prefix(path: str) -> str:
 def latest_checkpoint(
     checkpoint_dir: str | os.PathLike[str], latest_filename: str | None = None
 ) -> str | None:
-    """Return the newest checkpoint of a folder without ``.safetensors``, ``None`` without one.
+    """Return the newest checkpoint of a folder, without ``.safetensors``; ``None`` if it has none.
 
     Follows ``tf.train.latest_checkpoint`` of TensorFlow 2.21.
     """
@@ -222,7 +227,7 @@ def latest_checkpoint(
 def get_checkpoint_state(
     checkpoint_dir: str | os.PathLike[str], latest_filename: str | None = None
 ) -> checkpoint.CheckpointState | None:
-    """Return what the state file says, paths without ``.safetensors``; ``None`` without one.
+    """Return the state file's contents, paths without ``.safetensors``; ``None`` without that file.
 
     Follows ``tf.train.get_checkpoint_state`` of TensorFlow 2.21.
     """
@@ -238,12 +243,12 @@ def get_checkpoint_state(
 
 
 def checkpoint_exists(checkpoint_prefix: str | os.PathLike[str]) -> bool:
-    """Return whether there is such a checkpoint. Follows ``tf.compat.v1.train.checkpoint_exists``."""
+    """Return whether the checkpoint exists. Follows ``tf.compat.v1.train.checkpoint_exists``."""
     return os.path.isfile(_data_file(checkpoint_prefix))
 
 
 def get_checkpoint_mtimes(checkpoint_prefixes: Iterable[str]) -> list[float]:
-    """Return the times of those that exist, in seconds since 1970.
+    """Return the modification times of the checkpoints that exist, in seconds since 1970.
 
     Follows ``tf.compat.v1.train.get_checkpoint_mtimes`` of TensorFlow 2.21.
     """
@@ -256,7 +261,7 @@ def remove_checkpoint(
     checkpoint_format_version: Any = None,  # noqa: ARG001
     meta_graph_suffix: str = "meta",  # noqa: ARG001
 ) -> None:
-    """Delete a checkpoint if it is there; the state file stays as it is.
+    """Delete a checkpoint if it exists; the state file stays as it is.
 
     Follows ``tf.compat.v1.train.remove_checkpoint`` of TensorFlow 2.21.
     """

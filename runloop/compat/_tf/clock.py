@@ -1,4 +1,4 @@
-"""Time under the shim: what hooks and tests written for TensorFlow expect of it."""
+"""The shim's clock, which behaves as hooks and tests written for TensorFlow expect."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class WallClock:
 
 
 def current() -> clock.Clock:
-    """Return the clock that :func:`runloop.clock.use` set, a :class:`WallClock` if none did."""
+    """Return the clock that :func:`runloop.clock.use` set, else a :class:`WallClock`."""
     found = clock.current()
     return WallClock() if isinstance(found, clock.SystemClock) else found
 
 
 def timed_by_wall_clock(kind: _C) -> _C:
-    """Let what is made in the constructor of a class, its timers above all, ask :func:`current`."""
+    """Make the timers that a class creates in its constructor read :func:`current`."""
     make: Callable[..., None] = kind.__init__
 
     @wraps(make)

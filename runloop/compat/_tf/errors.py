@@ -1,4 +1,4 @@
-"""``tf.errors``: the errors of a run. Those that sessions know are runloop's own classes."""
+"""``tf.errors``, the errors of a run. Those that sessions handle are runloop's own classes."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class DeadlineExceededError(OpError, TimeoutError):
 
 
 class NotFoundError(OpError, FileNotFoundError):
-    """Something is not there. Follows ``tf.errors.NotFoundError`` of TensorFlow 2.21."""
+    """Something does not exist. Follows ``tf.errors.NotFoundError`` of TensorFlow 2.21."""
 
     error_code = 5
 
 
 class AlreadyExistsError(OpError, FileExistsError):
-    """Something is there already. Follows ``tf.errors.AlreadyExistsError`` of TensorFlow 2.21."""
+    """Something exists already. Follows ``tf.errors.AlreadyExistsError`` of TensorFlow 2.21."""
 
     error_code = 6
 
@@ -74,25 +74,25 @@ class PermissionDeniedError(OpError, PermissionError):
 
 
 class UnauthenticatedError(OpError):
-    """Nobody says who asks. Follows ``tf.errors.UnauthenticatedError`` of TensorFlow 2.21."""
+    """Credentials are missing. Follows ``tf.errors.UnauthenticatedError`` of TensorFlow 2.21."""
 
     error_code = 16
 
 
 class ResourceExhaustedError(OpError, MemoryError):
-    """Something is used up. Follows ``tf.errors.ResourceExhaustedError`` of TensorFlow 2.21."""
+    """A resource is exhausted. Follows ``tf.errors.ResourceExhaustedError`` of TensorFlow 2.21."""
 
     error_code = 8
 
 
 class FailedPreconditionError(OpError, RuntimeError):
-    """Not in this state. Follows ``tf.errors.FailedPreconditionError`` of TensorFlow 2.21."""
+    """The state does not allow it. Follows ``tf.errors.FailedPreconditionError`` of TensorFlow 2.21."""
 
     error_code = 9
 
 
 class UnimplementedError(OpError, NotImplementedError):
-    """It can't do that. Follows ``tf.errors.UnimplementedError`` of TensorFlow 2.21."""
+    """It is not implemented. Follows ``tf.errors.UnimplementedError`` of TensorFlow 2.21."""
 
     error_code = 12
 
@@ -137,7 +137,7 @@ def exception_type_from_error_code(error_code: int) -> Any:
     """Return the class of a code.
 
     Raises:
-        KeyError: If there is no such code.
+        KeyError: If no class has this code.
     """
     return {kind.error_code: kind for kind in CLASSES.values()}[error_code]
 

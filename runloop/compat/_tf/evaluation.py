@@ -1,4 +1,4 @@
-"""The hook of TensorFlow's evaluation loops."""
+"""The hook that TensorFlow's evaluation loops use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["StopAfterNEvalsHook"]
 
 
 class StopAfterNEvalsHook(SessionRunHook):
-    """Requests a stop once a counter of evaluations has reached a number, and logs it.
+    """Counts evaluations, logs the count, and requests a stop at a number of them.
 
-    The counter is a fetch that gives the number of evaluations after the run, handed over by
-    :meth:`_set_evals_completed_tensor` before the session begins.
+    The counter is a fetch that gives the number of evaluations after the run.
+    :meth:`_set_evals_completed_tensor` must set it before the session is created.
 
     Args:
-        num_evals: The number to stop at; ``None`` for when the data ends.
-        log_progress: Whether to log; of 20 evaluations and more about ten times.
+        num_evals: The number to stop at; ``None`` to go on until the data is exhausted.
+        log_progress: Whether to log: each evaluation, or about ten times if there are 20 or more.
 
     Follows ``_StopAfterNEvalsHook`` of TensorFlow 2.21's ``tensorflow.python.training.evaluation``.
     """
@@ -31,7 +31,7 @@ class StopAfterNEvalsHook(SessionRunHook):
         self._log_frequency = 1 if num_evals is None or num_evals < 20 else num_evals // 10
 
     def _set_evals_completed_tensor(self, updated_eval_step: Any) -> None:
-        """Take over the counter. An extension point."""
+        """Set the counter. An extension point."""
         self._evals_completed = updated_eval_step
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
@@ -39,7 +39,7 @@ class StopAfterNEvalsHook(SessionRunHook):
         return RunArgs({"evals_completed": self._evals_completed})
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Log it, and request the stop if it is reached."""
+        """Log the count, and request the stop if it is reached."""
         done, wanted = run_values.results["evals_completed"], self._num_evals
         if self._log_progress and (done % self._log_frequency == 0 or done == wanted):
             of = "" if wanted is None else f"/{wanted}"

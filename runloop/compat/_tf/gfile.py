@@ -1,4 +1,4 @@
-"""``tf.gfile`` and ``tf.io.gfile``: files of this machine, by both generations of names."""
+"""``tf.gfile`` and ``tf.io.gfile`` for local files, with the old names and the new ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _T = TypeVar("_T")
 
 
 def _errors(fn: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Turn the system's errors into those of ``tf.errors``, which are ``OSError`` too, mostly."""
+    """Turn the system's errors into those of ``tf.errors``, most of which are ``OSError`` as well."""
 
     @wraps(fn)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -78,7 +78,7 @@ def _text(exc: OSError) -> str:
 
 
 class FileStatistics(NamedTuple):
-    """What :func:`stat` gives: bytes, nanoseconds since 1970, whether it is a folder."""
+    """The result of :func:`stat`: bytes, nanoseconds since 1970, whether it is a folder."""
 
     length: int
     mtime_nsec: int
@@ -93,9 +93,9 @@ class GFile:
         mode: ``r``, ``w``, ``a`` or ``r+``, ``w+``, ``a+``, with ``b`` for bytes.
 
     Raises:
-        NotFoundError: From the first read or write, if the file or its folder is not there.
+        NotFoundError: From the first read or write, if the file or its folder does not exist.
 
-    Follows ``tf.io.gfile.GFile`` of TensorFlow 2.21, and is ``Open`` and ``FastGFile``, too.
+    Follows ``tf.io.gfile.GFile`` of TensorFlow 2.21; ``Open`` and ``FastGFile`` are the same class.
     """
 
     def __init__(self, name: str | os.PathLike[str], mode: str = "r") -> None:
@@ -126,7 +126,7 @@ class GFile:
         return stat(self._name).length
 
     def write(self, file_content: str | bytes) -> None:
-        """Write text, or bytes in a mode with ``b``; each is converted to what the mode wants."""
+        """Write text or bytes, converted to what the mode needs."""
         if "b" in self._mode:
             content: Any = file_content.encode() if isinstance(file_content, str) else file_content
         else:
@@ -142,14 +142,14 @@ class GFile:
         return self._opened().readline()
 
     def readlines(self) -> list[Any]:
-        """Return the lines that are left."""
+        """Return the remaining lines."""
         return list(self._opened())
 
     def seek(self, offset: int | None = None, whence: int = 0, position: int | None = None) -> None:
-        """Go to a place; ``position`` is the older name of ``offset``.
+        """Go to a position; ``position`` is the older name of ``offset``.
 
         Raises:
-            TypeError: If none of the two is given.
+            TypeError: If neither is given.
         """
         if offset is None:
             offset = position
@@ -158,7 +158,7 @@ class GFile:
         self._opened().seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the place in the file."""
+        """Return the position in the file."""
         return int(self._opened().tell())
 
     def seekable(self) -> bool:
@@ -166,12 +166,12 @@ class GFile:
         return True
 
     def flush(self) -> None:
-        """Hand what was written to the system."""
+        """Pass what was written to the operating system."""
         if self._file is not None:
             self._file.flush()
 
     def close(self) -> None:
-        """Close the file; in a mode that writes, it is there afterwards even if nothing was."""
+        """Close the file; a mode that writes creates it even if nothing was written."""
         if self._file is None and self._mode[:1] in {"w", "a"}:
             self._opened()
         if self._file is not None:
@@ -197,34 +197,34 @@ class GFile:
         self.close()
 
     def __del__(self) -> None:
-        # GFile(path).read() is common, and closes nothing.
+        # GFile(path).read() is common and never calls close().
         if vars(self).get("_file") is not None:
             self.close()
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is a file or folder."""
+    """Return whether a file or folder exists."""
     return os.path.exists(path)
 
 
 def isdir(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is a folder."""
+    """Return whether the path is a folder."""
     return os.path.isdir(path)
 
 
 @_errors
 def makedirs(path: str | os.PathLike[str]) -> None:
-    """Make a folder and those above it; it may be there already."""
+    """Make a folder and its parents; it may exist already."""
     os.makedirs(path, exist_ok=True)
 
 
 @_errors
 def mkdir(path: str | os.PathLike[str]) -> None:
-    """Make one folder in a folder that is there.
+    """Make one folder; its parent must exist.
 
     Raises:
-        NotFoundError: If the folder above is not there.
-        AlreadyExistsError: If it is there already.
+        NotFoundError: If the parent does not exist.
+        AlreadyExistsError: If the folder exists already.
     """
     Path(path).mkdir()
 
@@ -242,7 +242,7 @@ def listdir(path: str | os.PathLike[str]) -> list[str]:
     """Return the names in a folder.
 
     Raises:
-        NotFoundError: If there is no such folder.
+        NotFoundError: If the folder does not exist.
     """
     return sorted(os.listdir(path))
 
@@ -252,8 +252,8 @@ def copy(src: str | os.PathLike[str], dst: str | os.PathLike[str], overwrite: bo
     """Copy a file.
 
     Raises:
-        NotFoundError: If ``src`` is not there.
-        AlreadyExistsError: If ``dst`` is there and ``overwrite`` is false.
+        NotFoundError: If ``src`` does not exist.
+        AlreadyExistsError: If ``dst`` exists and ``overwrite`` is false.
     """
     _check_free(dst, overwrite=overwrite)
     shutil.copyfile(src, dst)
@@ -266,8 +266,8 @@ def rename(
     """Rename or move a file or folder.
 
     Raises:
-        NotFoundError: If ``src`` is not there.
-        AlreadyExistsError: If ``dst`` is there and ``overwrite`` is false.
+        NotFoundError: If ``src`` does not exist.
+        AlreadyExistsError: If ``dst`` exists and ``overwrite`` is false.
     """
     _check_free(dst, overwrite=overwrite)
     Path(src).replace(dst)
@@ -275,7 +275,7 @@ def rename(
 
 def _check_free(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     if not overwrite and os.path.exists(path):
-        raise AlreadyExistsError(None, None, f"{os.fspath(path)}; the file is there already")
+        raise AlreadyExistsError(None, None, f"{os.fspath(path)}; the file exists already")
 
 
 @_errors
@@ -283,27 +283,27 @@ def remove(path: str | os.PathLike[str]) -> None:
     """Delete a file.
 
     Raises:
-        NotFoundError: If it is not there.
+        NotFoundError: If it does not exist.
     """
     Path(path).unlink()
 
 
 @_errors
 def rmtree(path: str | os.PathLike[str]) -> None:
-    """Delete a folder and all that is in it.
+    """Delete a folder and everything in it.
 
     Raises:
-        NotFoundError: If it is not there.
+        NotFoundError: If it does not exist.
     """
     shutil.rmtree(path)
 
 
 @_errors
 def stat(path: str | os.PathLike[str]) -> FileStatistics:
-    """Return size, time and kind.
+    """Return size, modification time and kind.
 
     Raises:
-        NotFoundError: If it is not there.
+        NotFoundError: If it does not exist.
     """
     found = Path(path).stat()
     return FileStatistics(found.st_size, found.st_mtime_ns, os.path.isdir(path))
@@ -317,8 +317,8 @@ def walk(
     """Yield ``(folder, names of folders, names of files)`` for ``top`` and all below it.
 
     Args:
-        top: The folder; its parent is not visited.
-        topdown: Whether a folder comes before what is in it.
+        top: The folder to begin with.
+        topdown: Whether a folder comes before its contents.
         onerror: Called with the ``OSError`` of a folder that can't be read.
     """
     yield from os.walk(os.fspath(top), topdown, onerror)
@@ -330,7 +330,7 @@ def join(path: str | os.PathLike[str], *paths: str) -> str:
 
 
 def _older(fn: Callable[..., Any], **names: str) -> Callable[..., Any]:
-    """Return a function by the parameters' names of TensorFlow 1.x: ``{older: newer}``."""
+    """Return ``fn`` with TensorFlow 1.x's parameter names; ``names`` maps older to newer."""
 
     @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Looking into the default graph: the global step, collections, variables."""
+"""The default graph: its global step, collections and variables."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ __all__ = [
 
 
 class MetaGraphDef(NamedTuple):
-    """A graph's description and a saver's, for those who pass them on; nothing reads it.
+    """A graph's description together with a saver's. Hooks pass it on; nothing reads it.
 
     Attributes:
-        graph_def: What ``graph.as_graph_def()`` gives.
-        saver_def: What ``saver.as_saver_def()`` gives, or ``None``.
+        graph_def: The result of ``graph.as_graph_def()``.
+        saver_def: The result of ``saver.as_saver_def()``, or ``None``.
     """
 
     graph_def: Any
@@ -83,10 +83,10 @@ class GraphKeys:
 
 
 def get_global_step(graph: Graph | None = None) -> VariableHandle | None:
-    """Return the handle of the global step, ``None`` without one.
+    """Return the handle of the global step, or ``None`` if the graph has none.
 
     Raises:
-        TypeError: If the name belongs to something else than a variable.
+        TypeError: If ``global_step`` is not a variable.
 
     Follows ``tf.compat.v1.train.get_global_step`` of TensorFlow 2.21.
     """
@@ -95,10 +95,10 @@ def get_global_step(graph: Graph | None = None) -> VariableHandle | None:
 
 
 def get_or_create_global_step(graph: Graph | None = None) -> VariableHandle:
-    """Return the handle of the global step, made at 0 if there is none.
+    """Return the handle of the global step; create it with the value 0 if the graph has none.
 
     Raises:
-        RuntimeError: If there is none and the graph is finalized.
+        RuntimeError: If the graph has none and is finalized.
 
     Follows ``tf.compat.v1.train.get_or_create_global_step`` of TensorFlow 2.21.
     """
@@ -106,15 +106,15 @@ def get_or_create_global_step(graph: Graph | None = None) -> VariableHandle:
     return graph.variable_handle(graphs.get_or_create_global_step(graph).name)
 
 
-# What TensorFlow keeps for reading the step beside the training: here that is the step itself.
+# TensorFlow keeps a separate tensor for reading the step; here it is the step itself.
 get_or_create_global_step_read = get_or_create_global_step
 
 
 def create_global_step(graph: Graph | None = None) -> VariableHandle:
-    """Make the global step and return its handle.
+    """Create the global step and return its handle.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If it exists already.
 
     Follows ``tf.compat.v1.train.create_global_step`` of TensorFlow 2.21.
     """
@@ -124,7 +124,7 @@ def create_global_step(graph: Graph | None = None) -> VariableHandle:
 
 
 def assert_global_step(global_step_tensor: Any) -> None:
-    """Check that it is an integer scalar.
+    """Check that the global step is an integer scalar.
 
     Raises:
         TypeError: If it is not.
@@ -135,7 +135,7 @@ def assert_global_step(global_step_tensor: Any) -> None:
     if not dtype.base_dtype.is_integer:
         raise TypeError(f"the global step must be an integer, got {dtype}")
     if shape.ndims not in {0, None}:
-        raise TypeError(f"the global step must be a scalar, its shape is {shape}")
+        raise TypeError(f"the global step must be a scalar, got shape {shape}")
 
 
 def global_step(sess: Any, global_step_tensor: Any) -> int:
@@ -144,11 +144,11 @@ def global_step(sess: Any, global_step_tensor: Any) -> int:
 
 
 def as_graph_element(obj: Any) -> Any:
-    """Return what stock hooks fetch for ``obj``: a handle as it is, a name's tensor.
+    """Return what stock hooks fetch for ``obj``: a handle unchanged, or the tensor of a name.
 
     Raises:
-        ValueError: If ``obj`` is no name and does not belong to the default graph.
-        KeyError: If nothing has the name.
+        ValueError: If ``obj`` is not a name and does not belong to the default graph.
+        KeyError: If the graph has nothing of that name.
 
     Follows ``_as_graph_element`` of TensorFlow 2.21's ``basic_session_run_hooks``.
     """
@@ -169,7 +169,7 @@ def add_to_collection(name: Any, value: Any) -> None:
 
 
 def add_to_collections(names: Any, value: Any) -> None:
-    """Append to several collections of the default graph; one name is fine too."""
+    """Append to several collections of the default graph; a single name is accepted as well."""
     for name in [names] if isinstance(names, str) else set(names or ()):
         add_to_collection(name, value)
 
@@ -180,7 +180,7 @@ def get_collection(key: Any, scope: str | None = None) -> list[Any]:
 
 
 def get_collection_ref(key: Any) -> list[Any]:
-    """Return a collection of the default graph itself."""
+    """Return a collection of the default graph, not a copy."""
     return get_default_graph().get_collection_ref(key)
 
 
@@ -195,16 +195,16 @@ def trainable_variables(scope: str | None = None) -> list[Any]:
 
 
 def local_variables(scope: str | None = None) -> list[Any]:
-    """Return what the program added to the collection of local variables."""
+    """Return the collection of local variables, which only the program adds to."""
     return get_collection(GraphKeys.LOCAL_VARIABLES, scope)
 
 
 def initialize_nothing() -> None:
-    """Do nothing when it is run: a session's variables have their values from the start."""
+    """Do nothing: a session's variables are initialised when it is created."""
 
 
 def global_variables_initializer(name: str | None = None) -> Any:  # noqa: ARG001
-    """Return something that can be run and does nothing: sessions begin initialised."""
+    """Return a fetch that does nothing: a session's variables are initialised when it is created."""
     return initialize_nothing
 
 
@@ -222,10 +222,10 @@ def write_graph(
     """Write a description of a graph as text, and return the path.
 
     Args:
-        graph_or_graph_def: A graph, or what its ``as_graph_def()`` gives.
-        logdir: The folder, made if it is not there.
+        graph_or_graph_def: A graph, or the result of its ``as_graph_def()``.
+        logdir: The folder; it is made if it does not exist.
         name: The file's name.
-        as_text: For TensorFlow's signature; ignored, it is always text.
+        as_text: For TensorFlow's signature; ignored, the file is always text.
 
     Follows ``tf.io.write_graph`` of TensorFlow 2.21.
     """

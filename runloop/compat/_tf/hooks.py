@@ -1,8 +1,8 @@
 """The stock hooks under TensorFlow's names.
 
-They are runloop's hooks; what differs is what hooks derived from them see and use: handles for
-``_global_step_tensor``, the process's one :class:`FileWriter` a folder, summaries as bytes, and time
-as ``time.time`` gives it.
+They are runloop's hooks. What differs is what subclasses see and use: ``_global_step_tensor`` is a
+handle, the writer is the process's one :class:`FileWriter` for the folder, summaries are bytes, and
+timers read ``time.time``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 @clock.timed_by_wall_clock
 class SecondOrStepTimer(timers.SecondOrStepTimer):
-    """:class:`runloop.SecondOrStepTimer` that asks ``time.time``, which tests may replace.
+    """:class:`runloop.SecondOrStepTimer` that reads ``time.time``, which tests may replace.
 
     Follows ``tf.compat.v1.train.SecondOrStepTimer`` of TensorFlow 2.21.
     """
@@ -51,11 +51,11 @@ class LoggingTensorHook(hooks.LoggingTensorHook):
     """:class:`runloop.LoggingTensorHook`; ``_current_tensors`` are handles."""
 
     def begin(self) -> None:
-        """Find what is to be logged.
+        """Look up what is to be logged.
 
         Raises:
-            KeyError: If nothing in the graph has one of the names.
-            ValueError: If something belongs to another graph.
+            KeyError: If the graph has nothing of one of the names.
+            ValueError: If one of the tensors belongs to another graph.
         """
         super().begin()
         self._current_tensors = {
@@ -67,8 +67,8 @@ class LoggingTensorHook(hooks.LoggingTensorHook):
 class StepCounterHook(hooks.StepCounterHook):
     """:class:`runloop.StepCounterHook`; ``_summary_writer`` is the folder's ``FileWriter``."""
 
-    # What TensorFlow's hook has no attribute for has a value in derived classes that skip
-    # __init__, too; here and below.
+    # Attributes that TensorFlow's hook does not have: subclasses that skip __init__ find them here.
+    # The same below.
     _own_writer = None
     _warnings_left = 5
     _summary_writer: SummaryWriter | None
@@ -83,7 +83,7 @@ class StepCounterHook(hooks.StepCounterHook):
 
 @clock.timed_by_wall_clock
 class SummarySaverHook(hooks.SummarySaverHook):
-    """:class:`runloop.SummarySaverHook` that writes summaries of TensorFlow's kind as well."""
+    """:class:`runloop.SummarySaverHook` that also writes ``Summary`` messages and their bytes."""
 
     _own_writer = None
 
@@ -95,7 +95,7 @@ class SummarySaverHook(hooks.SummarySaverHook):
         self._global_step_tensor: Any = get_global_step()
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
-        """Ask for the global step and, if this run is to be written, the summaries."""
+        """Fetch the global step and, if the timer fires in this run, the summaries."""
         self._request_summary = self._next_step is None or self._timer.should_trigger_for_step(
             self._next_step
         )
@@ -128,7 +128,7 @@ class SummarySaverHook(hooks.SummarySaverHook):
 
 @clock.timed_by_wall_clock
 class CheckpointSaverHook(hooks.CheckpointSaverHook):
-    """:class:`runloop.CheckpointSaverHook` that notes each checkpoint in the event file, too."""
+    """:class:`runloop.CheckpointSaverHook` that also notes each checkpoint in the event file."""
 
     _steps_per_run = 1_000_000
     _has_companions = False

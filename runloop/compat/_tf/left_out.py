@@ -1,4 +1,4 @@
-"""What is not in the shim, and what to do instead: the texts of its ``AttributeError``."""
+"""What the shim leaves out, and what to use instead: the texts of its ``AttributeError``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LEFT_OUT: Mapping[str, str] = {
     "train.add_queue_runner": "give the data as an input: graph.input(names, iterable)",
     "train.start_queue_runners": "give the data as an input: graph.input(names, iterable)",
     "train.queue_runner": "give the data as an input: graph.input(names, iterable)",
-    "train.checkpoints_iterator": "ask train.latest_checkpoint(folder) now and then",
+    "train.checkpoints_iterator": "call train.latest_checkpoint(folder) in a loop",
     "train.update_checkpoint_state": "train.Saver writes the state file at each save",
     "train.generate_checkpoint_state_proto": "train.Saver writes the state file at each save",
     "train.init_from_checkpoint": "load with train.load_checkpoint in a Scaffold's init_fn",
     "train.warm_start": "load with train.load_checkpoint in a Scaffold's init_fn",
-    "train.import_meta_graph": "make the program again in Python; only values are saved",
-    "train.export_meta_graph": "make the program again in Python; only values are saved",
+    "train.import_meta_graph": "build the program in Python; a checkpoint holds only values",
+    "train.export_meta_graph": "build the program in Python; a checkpoint holds only values",
     "train.Checkpoint": "attach objects with graph.attach(name, obj) and use train.Saver",
     "train.CheckpointManager": "use train.Saver(max_to_keep=...)",
     "train.CheckpointOptions": "use the parameters of train.Saver",
@@ -32,11 +32,11 @@ LEFT_OUT: Mapping[str, str] = {
     "InteractiveSession": "use Session as a context manager",
     "app.flags": "use argparse, or absl.flags of the package absl-py",
     "flags": "use argparse, or absl.flags of the package absl-py",
-    "estimator.EstimatorSpec": "an Estimator builds graphs; make the program with runloop.Graph",
+    "estimator.EstimatorSpec": "Estimators build graphs; build the program with runloop.Graph",
     "estimator.RunConfig": "use the parameters of train.MonitoredTrainingSession",
-    "estimator.TrainSpec": "write the loop; there is no train_and_evaluate",
-    "estimator.EvalSpec": "write the loop; there is no train_and_evaluate",
-    "estimator.train_and_evaluate": "write the loop, with runloop.InMemoryEvaluatorHook",
+    "estimator.TrainSpec": "write the loop yourself; train_and_evaluate does not exist here",
+    "estimator.EvalSpec": "write the loop yourself; train_and_evaluate does not exist here",
+    "estimator.train_and_evaluate": "write the loop yourself, with runloop.InMemoryEvaluatorHook",
     "estimator.experimental": (
         "use runloop.InMemoryEvaluatorHook and runloop.EarlyStoppingHook, which need no Estimator"
     ),
@@ -45,7 +45,7 @@ LEFT_OUT: Mapping[str, str] = {
     "summary.audio": "encode it in an op and write it with FileWriter.add_summary",
     "summary.text": "write a Summary.Value(tensor=make_tensor_proto(...)) with a FileWriter",
 }
-"""``{name: what to do instead}``, for names that a hook or its training script may look for."""
+"""``{name: what to use instead}``, for names that a hook or its training script may look for."""
 
 GRAPH_BUILDING = frozenset(
     """
@@ -80,11 +80,11 @@ GRAPH_BUILDING = frozenset(
 
 
 def explain(name: str, top: str = "tensorflow") -> str:
-    """Return why the shim has no ``name`` (``train.Supervisor``) and what to do.
+    """Return why the shim has no ``name`` (``train.Supervisor``), and what to use instead.
 
     Args:
         name: The name below ``top``.
-        top: The package in which it was looked for; ``tensorflow_estimator`` is the other one.
+        top: The package in which it was looked up: ``tensorflow`` or ``tensorflow_estimator``.
     """
     full = f"{top}.{name}"
     if name in LEFT_OUT:
@@ -97,7 +97,6 @@ def explain(name: str, top: str = "tensorflow") -> str:
             f"hooks as they are."
         )
     return (
-        f"{full} is not part of the hook lifecycle, which is all that runloop.compat.tf has: "
-        f"replace it with NumPy or the standard library, or, where it cannot be replaced, run this "
-        f"file with TensorFlow."
+        f"{full} is not part of the hook lifecycle, and runloop.compat.tf has nothing else: replace "
+        f"it with NumPy or the standard library, or run this file with TensorFlow."
     )

@@ -1,8 +1,8 @@
 """``tf.logging``: the logger called ``tensorflow``.
 
-As in TensorFlow, lines of the level that is set (``WARN`` at first) and above are shown; here by
-whatever handlers the program has, or by Python's last resort. Nothing is configured on import.
-``python -m runloop.compat.tf`` shows them by :func:`shown`, as TensorFlow's own logger does.
+As in TensorFlow, lines of the current level (``WARN`` at first) and above are shown. The program's
+handlers show them, or Python's handler of last resort; importing this module configures nothing.
+``python -m runloop.compat.tf`` adds a handler (:func:`shown`), as TensorFlow's own logger does.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ __all__ = [
     "warning",
 ]
 
-# The lines of TensorFlow's stock hooks are of its own logger; those of runloop's are of these.
+# TensorFlow's stock hooks log to "tensorflow"; runloop's log to "runloop".
 _LOGGERS = ("tensorflow", "runloop")
-# The caller of these functions is the one that the record is to name.
+# The record names the caller of these functions.
 _CALLER = 2
 
 
@@ -71,12 +71,12 @@ def error(msg: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def exception(msg: Any, *args: Any, **kwargs: Any) -> None:
-    """Log at ``ERROR`` with the traceback of the exception that is being handled."""
+    """Log at ``ERROR`` with the traceback of the current exception."""
     get_logger().error(msg, *args, exc_info=True, stacklevel=_CALLER, **kwargs)
 
 
 def fatal(msg: Any, *args: Any, **kwargs: Any) -> None:
-    """Log at ``FATAL``; the process goes on."""
+    """Log at ``FATAL``; the process keeps running."""
     get_logger().critical(msg, *args, stacklevel=_CALLER, **kwargs)
 
 
@@ -97,19 +97,22 @@ def log_if(level: int, msg: Any, condition: Any, *args: Any) -> None:
 
 
 def log_every_n(level: int, msg: Any, n: int, *args: Any) -> None:
-    """Log the first and then every ``n``-th time that this line of the program is reached."""
+    """Log the first call from this line of the program, and then every ``n``-th."""
     if (_times_before() % n) == 0:
         get_logger().log(level, msg, *args, stacklevel=_CALLER)
 
 
 def log_first_n(level: int, msg: Any, n: int, *args: Any) -> None:
-    """Log the first ``n`` times that this line of the program is reached."""
+    """Log the first ``n`` calls from this line of the program."""
     if _times_before() < n:
         get_logger().log(level, msg, *args, stacklevel=_CALLER)
 
 
 def _times_before() -> int:
-    """Return how often the calling line asked before; counted with the logger, as it is one too."""
+    """Return how often the calling line has logged before.
+
+    The counts are kept on the logger: both are the process's.
+    """
     frame = sys._getframe(2)  # noqa: SLF001  # inspect.currentframe() is the same, after a slow import
     counts = vars(get_logger()).setdefault("_runloop_counts", Counter())
     place = frame.f_code.co_filename, frame.f_lineno
@@ -118,21 +121,21 @@ def _times_before() -> int:
 
 
 def set_verbosity(v: int | str) -> None:
-    """Set the level from which on lines are shown: a number or a name such as ``"INFO"``.
+    """Set the lowest level that is shown: a number, or a name such as ``"INFO"``.
 
-    It holds for the lines of the stock hooks and sessions, too, whose logger is ``runloop``.
+    It also applies to the stock hooks and sessions, which log to ``runloop``.
     """
     for name in _LOGGERS:
         getLogger(name).setLevel(v)
 
 
 def get_verbosity() -> int:
-    """Return the level from which on lines are shown."""
+    """Return the lowest level that is shown."""
     return get_logger().getEffectiveLevel()
 
 
 class _Shown(_logging.StreamHandler):  # type: ignore[type-arg]  # it is generic in its stub only
-    """Shows lines as long as the program has no handlers of its own."""
+    """Shows lines while the root logger has no handlers."""
 
     def emit(self, record: _logging.LogRecord) -> None:
         if not getLogger().handlers:
@@ -141,7 +144,7 @@ class _Shown(_logging.StreamHandler):  # type: ignore[type-arg]  # it is generic
 
 @contextmanager
 def shown() -> Iterator[None]:
-    """Show log lines on standard error inside the ``with`` block, unless the program does it."""
+    """Show log lines on standard error inside the ``with`` block, unless the program shows them."""
     handler = _Shown()
     handler.setFormatter(_logging.Formatter(_logging.BASIC_FORMAT))
     for name in _LOGGERS:
@@ -154,4 +157,4 @@ def shown() -> Iterator[None]:
 
 
 def flush() -> None:
-    """Do nothing: handlers flush by themselves."""
+    """Do nothing: handlers flush after each line."""

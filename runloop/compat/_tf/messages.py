@@ -1,10 +1,10 @@
-"""Messages of protocol buffers, declared as a table of fields.
+"""Protocol buffer messages, declared as a table of fields.
 
     class Point(Message):
         FIELDS = (Field("x", 1, "int64"), Field("tags", 2, "string", repeated=True))
 
-They behave like the messages that protobuf generates, as far as hooks use them: keyword arguments,
-members that come to be when they are written to, ``add()``, oneofs, unknown fields that are kept.
+They behave like messages that protobuf generates, as far as hooks use them: keyword arguments,
+submessages that are created on first write, ``add()``, oneofs, unknown fields that are kept.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Field(NamedTuple):
         number: Its number on the wire.
         kind: ``double``, ``float``, ``int64``, ``int32``, ``uint64``, ``bool``, ``enum``,
             ``string``, ``bytes``, or the class of a message.
-        repeated: Whether it is a list. Lists of numbers are packed, as proto3 has it.
-        oneof: The name of the group of which one member at a time is set.
+        repeated: Whether it is a list. Lists of numbers are packed, as in proto3.
+        oneof: The name of its oneof group; at most one member of a group is set.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Repeated(list[Any]):
         return message
 
     def append(self, value: Any) -> None:
-        """Append a value, checked; a message is copied, as by protobuf."""
+        """Check and append a value; a message is copied, as in protobuf."""
         super().append(_checked(self._field, value))
         self._touch()
 
@@ -72,13 +72,14 @@ class Repeated(list[Any]):
 
 
 class Message:
-    """Base of messages; a subclass lists its ``FIELDS``.
+    """Base class of messages; a subclass lists its ``FIELDS``.
 
     Args:
-        **values: Fields by name; a message may be given as a dictionary, ``None`` is not set.
+        **values: Fields by name. A message may be given as a dictionary; ``None`` leaves a field
+            unset.
 
     Raises:
-        ValueError: If there is no field of a name.
+        ValueError: If the message has no field of that name.
         TypeError: If a value is not of the field's kind.
     """
 
@@ -115,11 +116,11 @@ class Message:
             return cls._by_name[name]
         except KeyError:
             raise error(
-                f"{cls.__name__} has no field {name!r}; there are {', '.join(cls._by_name)}"
+                f"{cls.__name__} has no field {name!r}; its fields are {', '.join(cls._by_name)}"
             ) from None
 
     def __getattr__(self, name: str) -> Any:
-        # Only called for what is no ordinary attribute: fields, and mistakes.
+        # Python calls this only for what is not an ordinary attribute: fields, and mistakes.
         field = self._field(name, AttributeError)
         values = self._values
         if name in values:
@@ -128,7 +129,7 @@ class Message:
             values[name] = Repeated(field, self._touch)
             return values[name]
         if isinstance(field.kind, type):
-            # It belongs to this message, and is set once something in it is.
+            # It belongs to this message, and counts as set once one of its fields is set.
             if name not in self._idle:
                 self._idle[name] = field.kind()
                 vars(self._idle[name])["_parent"] = (self, field)
@@ -154,27 +155,27 @@ class Message:
         self._touch()
 
     def _touch(self) -> None:
-        """Tell the message that this one belongs to that it is set."""
+        """Mark this message as set in the message that it belongs to."""
         if self._parent is None:
             return
         parent, field = self._parent
         vars(self)["_parent"] = None
         parent._set(field, self)  # noqa: SLF001  # a message of the same family
 
-    # -- looking --------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------
 
     def HasField(self, name: str) -> bool:  # noqa: N802  # protobuf's name, here and below
-        """Return whether a message or a member of a oneof is set."""
+        """Return whether a submessage or a member of a oneof is set."""
         field = self._field(name, ValueError)
         if field.repeated:
-            raise ValueError(f"{type(self).__name__}.{name} is repeated: ask for its len()")
+            raise ValueError(f"{type(self).__name__}.{name} is repeated: use its len()")
         return name in self._values
 
     def WhichOneof(self, group: str) -> str | None:  # noqa: N802
-        """Return the name of the member of a oneof that is set, ``None`` if none is.
+        """Return the name of the oneof's member that is set, ``None`` if none is.
 
         Raises:
-            ValueError: If there is no such group.
+            ValueError: If the message has no such oneof.
         """
         members = [field.name for field in self.FIELDS if field.oneof == group]
         if not members:
@@ -182,7 +183,7 @@ class Message:
         return next((name for name in members if name in self._values), None)
 
     def ListFields(self) -> list[tuple[Field, Any]]:  # noqa: N802
-        """Return the fields that are set, with their values, by number."""
+        """Return the fields that are set with their values, ordered by number."""
         fields = sorted(self.FIELDS, key=lambda field: field.number)
         return [(f, self._values[f.name]) for f in fields if self._is_set(f)]
 
@@ -198,7 +199,7 @@ class Message:
         vars(self)["_unknown"] = b""
 
     def ByteSize(self) -> int:  # noqa: N802
-        """Return how many bytes :meth:`SerializeToString` gives."""
+        """Return the length of :meth:`SerializeToString` in bytes."""
         return len(self.SerializeToString())
 
     def IsInitialized(self) -> bool:  # noqa: N802
@@ -212,7 +213,7 @@ class Message:
         self.MergeFromString(data)
 
     def MergeFrom(self, other: Self) -> None:  # noqa: N802
-        """Take over what is set in ``other``; lists are appended to."""
+        """Copy the fields that are set in ``other``; lists are appended."""
         self.MergeFromString(other.SerializeToString())
 
     def _is_set(self, field: Field) -> bool:
@@ -221,14 +222,14 @@ class Message:
             return bool(value)
         if value is None:
             return False
-        # As in proto3: a value that is the default is not written, unless it is in a oneof.
+        # As in proto3: a default value is not written, unless the field is in a oneof.
         explicit = field.oneof is not None or isinstance(field.kind, type)
         return explicit or value != KINDS[field.kind][1] or str(value) == "-0.0"
 
     # -- bytes ----------------------------------------------------------------------------------
 
     def SerializeToString(self, deterministic: bool = True) -> bytes:  # noqa: N802
-        """Return the message's bytes, always in the order of the fields' numbers."""
+        """Return the message's bytes, always in the order of the field numbers."""
         parts = []
         for field, value in self.ListFields():
             if field.repeated and field.kind in KINDS and KINDS[field.kind][0] != BYTES:
@@ -242,10 +243,10 @@ class Message:
 
     @classmethod
     def FromString(cls, data: bytes) -> Self:  # noqa: N802
-        """Return the message that ``data`` is.
+        """Parse ``data`` and return the message.
 
         Raises:
-            DecodeError: If it is none.
+            DecodeError: If ``data`` is not a message.
             TypeError: If ``data`` is not bytes.
         """
         message = cls()
@@ -253,12 +254,12 @@ class Message:
         return message
 
     def ParseFromString(self, data: bytes) -> int:  # noqa: N802
-        """Become the message that ``data`` is; returns how many bytes it has."""
+        """Replace the contents by those of ``data``; return the number of bytes."""
         self.Clear()
         return self.MergeFromString(data)
 
     def MergeFromString(self, data: bytes) -> int:  # noqa: N802
-        """Take over what is set in ``data``; returns how many bytes it has."""
+        """Copy the fields that are set in ``data``; return the number of bytes."""
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"{type(self).__name__}: expected bytes, got {data!r:.80}")
         for number, wire, value, raw in tokens(bytes(data)):
@@ -329,7 +330,7 @@ def _quoted(value: str | bytes) -> str:
 
 
 def _checked(field: Field, value: Any) -> Any:
-    """Return ``value`` as the field keeps it."""
+    """Return ``value`` converted to what the field stores."""
     kind = field.kind
     problem = TypeError(
         f"{field.name} must be {kind if isinstance(kind, str) else kind.__name__}, "

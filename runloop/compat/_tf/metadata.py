@@ -1,4 +1,4 @@
-"""``tf.RunMetadata`` and ``timeline``: where the time of a run went."""
+"""``tf.RunMetadata`` and ``timeline``: how long the ops of a run took."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class _StepStats(Message):
 
 
 class _RunMetadataProto(Message):
-    """The message that a :class:`RunMetadata` is written as."""
+    """The message form of a :class:`RunMetadata`."""
 
     FIELDS = (Field("step_stats", 1, _StepStats),)
 
 
 class RunMetadata(run.RunMetadata):
-    """:class:`runloop.RunMetadata` that can be written as TensorFlow's message.
+    """:class:`runloop.RunMetadata` that can be serialized as TensorFlow's message.
 
     Follows ``tf.compat.v1.RunMetadata`` of TensorFlow 2.21.
     """

@@ -1,4 +1,4 @@
-"""The shim's modules: made from the table, put into ``sys.modules`` and taken out again."""
+"""The shim's modules: made from the table, put into ``sys.modules`` and removed again."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _TOPS = ("tensorflow", "tensorflow_estimator")
 
 
 class ShimModule(ModuleType):
-    """One namespace of the shim, under all of its spellings.
+    """One namespace of the shim; the same object under each of its module names.
 
     Args:
-        name: Its first spelling.
+        name: Its first module name.
         space: Its key in the table.
     """
 
@@ -30,13 +30,13 @@ class ShimModule(ModuleType):
         super().__init__(name, f"{name}, by runloop.compat.tf.")
         self._space = space
         self._members = NAMES.get(space, {})
-        # A package without a folder: that is how the import system asks for what is below it.
+        # A package without a folder, so that the import system looks for submodules.
         self.__path__: list[str] = []
         self.__spec__ = ModuleSpec(name, None, origin="runloop.compat.tf", is_package=True)
         vars(self).update(VALUES.get(space, {}))
 
     def __getattr__(self, name: str) -> Any:
-        # Only called for what was not asked for before.
+        # Python calls this only for names that are not set yet.
         members = vars(self).get("_members", {})
         if name not in members:
             if name.startswith("__"):
@@ -60,13 +60,13 @@ class ShimModule(ModuleType):
 
 @cache
 def modules() -> dict[str, ModuleType]:
-    """Return ``{module name: module}`` for every spelling; the same objects at each call."""
+    """Return ``{module name: module}`` for every module name; the same objects at each call."""
     found: dict[str, ModuleType] = {}
     for space, spellings in SPELLINGS.items():
         module = ShimModule(spellings[0], space)
         found.update(dict.fromkeys(spellings, module))
     for name in list(found):
-        # Packages that are only there to hold others.
+        # Parent packages that have no members themselves.
         while "." in name:
             name = name.rpartition(".")[0]  # noqa: PLW2901  # walks up
             if name not in found:
@@ -79,28 +79,28 @@ def modules() -> dict[str, ModuleType]:
 
 
 class _Explainer:
-    """A finder that says what is missing, where Python would only say that it is."""
+    """A finder that explains why a module is missing, where Python would only say that it is."""
 
     @staticmethod
     def find_spec(name: str, *_: object) -> None:
-        """Raise for modules below the shim's own that it does not have."""
+        """Raise for submodules that the shim does not have."""
         top, dot, inner = name.partition(".")
         if dot and top in _TOPS and getattr(sys.modules.get(top), "_space", None) is not None:
-            # Without name=: with it, "from tensorflow import x" would hide the text.
+            # No name=: with it, "from tensorflow import x" would hide the text.
             raise ModuleNotFoundError(explain(inner, top))
 
 
 class Installation:
-    """Modules of TensorFlow's names in ``sys.modules``, until :meth:`uninstall`.
+    """The shim's modules in ``sys.modules`` under TensorFlow's names, until :meth:`uninstall`.
 
-    A context manager that uninstalls at its end.
+    A context manager that uninstalls when it is left.
     """
 
     def __init__(self) -> None:
         self._explainer: Any = _Explainer()
         self._names: Sequence[str] = ()
         if modules()["tensorflow"] is sys.modules.get("tensorflow"):
-            return  # inside another installation, which takes them out
+            return  # inside another installation, which removes them
         real = next((top for top in _TOPS if top in sys.modules), None)
         if real is not None:
             where = getattr(sys.modules[real], "__file__", None) or "an unknown place"
@@ -113,7 +113,7 @@ class Installation:
         sys.meta_path.insert(0, self._explainer)
 
     def uninstall(self) -> None:
-        """Take the modules out again; doing it twice is fine."""
+        """Remove the modules; a second call does nothing."""
         for name in self._names:
             if sys.modules.get(name) is modules()[name]:
                 del sys.modules[name]
@@ -129,12 +129,12 @@ class Installation:
 
 
 def install() -> Installation:
-    """Make ``import tensorflow`` and its other spellings give the shim.
+    """Make ``import tensorflow``, and the other module names, import the shim.
 
     Returns:
-        The :class:`Installation`: a context manager, and an object with ``uninstall()``.
+        The :class:`Installation`: use it in a ``with``, or call its ``uninstall()``.
 
     Raises:
-        RuntimeError: If the real TensorFlow is imported already.
+        RuntimeError: If the real TensorFlow is already imported.
     """
     return Installation()

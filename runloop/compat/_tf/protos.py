@@ -31,7 +31,7 @@ class _PluginData(Message):
 
 
 class SummaryMetadata(Message):
-    """How a value is to be shown. Follows ``tf.compat.v1.SummaryMetadata`` of TensorFlow 2.21."""
+    """How to show a value. Follows ``tf.compat.v1.SummaryMetadata`` of TensorFlow 2.21."""
 
     PluginData = _PluginData
     FIELDS = (
@@ -104,7 +104,7 @@ class _Image(Message):
 
 
 class _Audio(Message):
-    """An encoded piece of sound."""
+    """An encoded audio clip."""
 
     FIELDS = (
         Field("sample_rate", 1, "float"),
@@ -141,7 +141,7 @@ class Summary(Message):
 
 
 class SessionLog(Message):
-    """That a session began or saved. Follows ``tf.compat.v1.SessionLog`` of TensorFlow 2.21."""
+    """A session's start, stop or checkpoint. Follows ``tf.compat.v1.SessionLog`` of TensorFlow 2.21."""
 
     STATUS_UNSPECIFIED: ClassVar[int] = 0
     START: ClassVar[int] = 1
@@ -189,9 +189,9 @@ class Event(Message):
 
 
 class ConfigProto:
-    """Settings of a session. Any field can be written and read; nothing acts on them.
+    """A session's settings. Any field can be set and read; none has an effect.
 
-    A field that was not set reads as another such object, so that
+    A field that was not set reads as another ``ConfigProto``, so that
     ``config.gpu_options.allow_growth = True`` works.
 
     Args:
@@ -214,7 +214,7 @@ class ConfigProto:
         return f"ConfigProto({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
-# TensorFlow's numbers of the types that arrays of summaries have.
+# TensorFlow's numbers for the dtypes that summaries hold.
 _NUMBERS = {
     "float32": 1, "float64": 2, "int32": 3, "uint8": 4, "int16": 5, "int8": 6, "string": 7,
     "int64": 9, "bool": 10, "uint16": 17, "float16": 19, "uint32": 22, "uint64": 23,
@@ -227,17 +227,17 @@ def make_tensor_proto(
     shape: Any = None,
     verify_shape: bool = False,  # noqa: ARG001
 ) -> TensorProto:
-    """Return an array, a number, a string or a nesting of them as a message.
+    """Return an array, a number, a string or a nesting of these as a message.
 
     Args:
-        values: What to store; ``float`` becomes ``float32`` and ``int`` ``int32`` if it fits, as
-            in TensorFlow.
+        values: The values to store. As in TensorFlow, ``float`` becomes ``float32``, and ``int``
+            becomes ``int32`` if it fits.
         dtype: A NumPy type, or its name.
         shape: The shape, that of ``values`` if ``None``.
-        verify_shape: For TensorFlow's signature; ignored, a shape that does not fit is an error.
+        verify_shape: For TensorFlow's signature; ignored: a wrong shape is always an error.
 
     Raises:
-        TypeError: If the element type has no place in such a message.
+        TypeError: If the message can't hold this element type.
 
     Follows ``tf.make_tensor_proto`` of TensorFlow 2.21.
     """
@@ -271,13 +271,13 @@ def make_ndarray(tensor: TensorProto) -> np.ndarray[Any, Any]:
     """Return the array that a message holds.
 
     Raises:
-        TypeError: If its element type is not one of those that :func:`make_tensor_proto` stores.
+        TypeError: If :func:`make_tensor_proto` does not store its element type.
 
     Follows ``tf.make_ndarray`` of TensorFlow 2.21.
     """
     names = {number: name for name, number in _NUMBERS.items()}
     if tensor.dtype not in names:
-        raise TypeError(f"a TensorProto of the type number {tensor.dtype} can't be read")
+        raise TypeError(f"can't read a TensorProto with dtype number {tensor.dtype}")
     name = names[tensor.dtype]
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     if name == "string":
@@ -293,7 +293,7 @@ def make_ndarray(tensor: TensorProto) -> np.ndarray[Any, Any]:
         )
     fields = ("float_val", "double_val", "int_val", "int64_val", "bool_val")
     numbers: list[Any] = next((list(v) for v in (getattr(tensor, f) for f in fields) if v), [])
-    # As in TensorFlow: the last number stands for all that are missing.
+    # As in TensorFlow: the last number is repeated for the missing ones.
     size = int(np.prod(shape))
     numbers += numbers[-1:] * (size - len(numbers)) if numbers else [0] * size
     return np.array(numbers, dtype).reshape(shape)

@@ -1,4 +1,4 @@
-"""Files of records with checksums: the container of TensorBoard's event files."""
+"""Record files with checksums, the container format of TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runloop.compat._tf.protos import Event
 
 __all__ = ["RecordIterator", "frame", "masked_crc32c", "summary_iterator"]
 
-_POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
+_POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), reflected
 _MASK_DELTA = 0xA282EAD8
 
 
@@ -51,27 +51,29 @@ def frame(data: bytes) -> bytes:
 
 
 class RecordIterator:
-    """Iterates the records of a file.
+    """Iterates over the records of a file.
 
-    It stops before a record that is not all there. Asked again it looks again, so that a file can
-    be followed while it is written.
+    It stops before an incomplete record. A later ``next`` looks again, so a file can be followed
+    while it is being written.
 
     Args:
         path: The file.
-        options: For TensorFlow's signature; must be ``None``: compressed files are not read.
+        options: For TensorFlow's signature; must be ``None``: compressed files are not supported.
 
     Raises:
-        ValueError: If there are ``options``.
-        NotFoundError: If there is no such file.
+        ValueError: If ``options`` are given.
+        NotFoundError: If the file does not exist.
         DataLossError: From ``next``, if a checksum is wrong.
 
-    Follows ``tf.compat.v1.io.tf_record_iterator`` of TensorFlow 2.21, which raises
-    ``DataLossError`` for a cut record, too.
+    Follows ``tf.compat.v1.io.tf_record_iterator`` of TensorFlow 2.21, except that TensorFlow raises
+    ``DataLossError`` for an incomplete record as well.
     """
 
     def __init__(self, path: str | os.PathLike[str], options: Any = None) -> None:
         if options is not None:
-            raise ValueError(f"{path}: compressed record files can't be read, got {options!r}")
+            raise ValueError(
+                f"{path}: compressed record files are not supported, got options {options!r}"
+            )
         self._path = os.fspath(path)
         self._at = 0
         if not os.path.exists(self._path):
@@ -81,7 +83,7 @@ class RecordIterator:
         return self
 
     def __next__(self) -> bytes:
-        # Opened anew each time: an iterator that is kept holds no file open.
+        # Opened for each record, so that an iterator never holds the file open.
         with open(self._path, "rb") as file:
             file.seek(self._at)
             head = file.read(12)
@@ -91,7 +93,7 @@ class RecordIterator:
                 raise DataLossError(None, None, f"{self._path}: damaged length at {self._at}")
             (length,) = struct.unpack("<Q", head[:8])
             if length > os.fstat(file.fileno()).st_size:
-                raise StopIteration  # nothing is allocated that the file does not back
+                raise StopIteration  # never allocate more than the file holds
             data, check = file.read(length), file.read(4)
         if len(check) < 4:
             raise StopIteration
@@ -105,7 +107,7 @@ def summary_iterator(path: str | os.PathLike[str]) -> Iterator[Event]:
     """Yield the events of an event file.
 
     Raises:
-        NotFoundError: If there is no such file.
+        NotFoundError: If the file does not exist.
         DataLossError: If a checksum is wrong.
 
     Follows ``tf.compat.v1.train.summary_iterator`` of TensorFlow 2.21.

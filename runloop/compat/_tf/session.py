@@ -1,4 +1,4 @@
-"""``tf.Session``, the default session, and the session that tests give hooks to."""
+"""``tf.Session``, the default session, and the session with hooks that tests use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _default: ContextVar[Any] = ContextVar("runloop_compat_default_session", default
 
 
 def get_default_session() -> Any:
-    """Return the session of the innermost ``with``, ``None`` without one.
+    """Return the session of the innermost ``with`` block, ``None`` outside of one.
 
     Follows ``tf.compat.v1.get_default_session`` of TensorFlow 2.21.
     """
@@ -28,14 +28,14 @@ def get_default_session() -> Any:
 
 
 class _AnySession(type):
-    """Makes every session of runloop an instance: hooks are handed those of the core."""
+    """Makes every ``runloop.Session`` an instance, because hooks receive those."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, session.Session)
 
 
 class Session(session.Session, metaclass=_AnySession):
-    """:class:`runloop.Session` that is the default one, and its graph too, inside its ``with``.
+    """:class:`runloop.Session` whose ``with`` makes it the default session, and its graph the default.
 
     Follows ``tf.compat.v1.Session`` of TensorFlow 2.21.
     """
@@ -46,7 +46,7 @@ class Session(session.Session, metaclass=_AnySession):
 
     @contextmanager
     def as_default(self) -> Iterator[Self]:
-        """Make this the default session inside the ``with`` block; it is not closed after it."""
+        """Make this the default session inside the ``with`` block, which does not close it."""
         token = _default.set(self)
         try:
             yield self
@@ -56,7 +56,7 @@ class Session(session.Session, metaclass=_AnySession):
     def make_callable(
         self, fetches: Any, feed_list: Iterable[Any] | None = None
     ) -> Callable[..., Any]:
-        """Return a function that runs ``fetches``, its arguments being what is fed."""
+        """Return a function that runs ``fetches`` and feeds its arguments to ``feed_list``."""
         keys = tuple(feed_list or ())
         return lambda *values: self.run(fetches, dict(zip(keys, values, strict=True)))
 
@@ -72,12 +72,12 @@ class Session(session.Session, metaclass=_AnySession):
 
 
 class HookedSession:
-    """A session that calls hooks on each run and nothing else: for tests of hooks.
+    """A session that calls ``before_run`` and ``after_run`` of hooks, for tests of hooks.
 
-    ``begin``, ``after_create_session`` and ``end`` are the test's to call.
+    A test calls ``begin``, ``after_create_session`` and ``end`` itself.
 
     Args:
-        sess: The session below the hooks.
+        sess: The session that runs the fetches.
         hooks: The hooks.
 
     Raises:
@@ -97,7 +97,7 @@ class HookedSession:
         return self._sess.graph
 
     def should_stop(self) -> bool:
-        """Return whether a hook asked to stop."""
+        """Return whether a hook has requested a stop."""
         return self._should_stop
 
     def run(
@@ -107,10 +107,10 @@ class HookedSession:
         options: RunOptions | None = None,
         run_metadata: Any = None,
     ) -> Any:
-        """Run ``fetches`` together with what the hooks ask for.
+        """Run ``fetches`` together with the hooks' fetches.
 
         Raises:
-            RuntimeError: If a hook asked to stop before.
+            RuntimeError: If a hook has requested a stop.
         """
         if self._should_stop:
             raise RuntimeError("Run called even after should_stop requested.")
@@ -120,5 +120,5 @@ class HookedSession:
         return result
 
     def close(self) -> None:
-        """Close the session below; no hook is called."""
+        """Close the session without calling a hook."""
         self._sess.close()

@@ -1,4 +1,7 @@
-"""Monitored sessions and what makes them, by TensorFlow's names: runloop's, put together with the shim's parts."""
+"""Monitored sessions and session creators under TensorFlow's names.
+
+They are runloop's, with the shim's saver, hooks and metadata as defaults.
+"""
 
 from __future__ import annotations
 
@@ -100,9 +103,9 @@ class WorkerSessionCreator(creators.WorkerSessionCreator):
 
 
 class _WithMetadata:
-    """Gives hooks a ``run_metadata`` that can be written as TensorFlow's message.
+    """Gives hooks a ``run_metadata`` that can be serialized as TensorFlow's message.
 
-    And the private names by which programs get at the session below.
+    It also has the private names by which programs reach the session without hooks.
     """
 
     @property
@@ -119,13 +122,13 @@ class _WithMetadata:
         options: RunOptions | None = None,
         run_metadata: Any = None,
     ) -> Any:
-        """Run ``fetches`` together with what the hooks ask for; see :meth:`runloop.MonitoredSession.run`."""
+        """Run ``fetches`` together with the hooks' fetches; see :meth:`runloop.MonitoredSession.run`."""
         metadata = RunMetadata() if run_metadata is None else run_metadata
         return super().run(fetches, feed_dict, options, metadata)  # type: ignore[misc]
 
 
 class MonitoredSession(_WithMetadata, monitored.MonitoredSession):
-    """:class:`runloop.MonitoredSession`, made by the shim's :class:`ChiefSessionCreator`.
+    """:class:`runloop.MonitoredSession` with the shim's :class:`ChiefSessionCreator` as the default.
 
     Follows ``tf.compat.v1.train.MonitoredSession`` of TensorFlow 2.21.
     """
@@ -192,7 +195,7 @@ def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
     *,
     graph: Graph | None = None,
 ) -> MonitoredSession:
-    """Return a :class:`MonitoredSession` with the usual hooks, the shim's.
+    """Return a :class:`MonitoredSession` with the shim's checkpoint, summary and step counter hooks.
 
     The parameters are those of :func:`runloop.MonitoredTrainingSession`.
 

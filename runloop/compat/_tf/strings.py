@@ -9,10 +9,10 @@ __all__ = ["as_bytes", "as_str_any", "as_text"]
 
 
 def as_bytes(bytes_or_text: Any, encoding: str = "utf-8") -> bytes:
-    """Return bytes.
+    """Return bytes unchanged, and text or a path encoded.
 
     Raises:
-        TypeError: If it is neither bytes, text nor a path.
+        TypeError: If it is not bytes, text or a path.
     """
     value = os.fspath(bytes_or_text) if hasattr(bytes_or_text, "__fspath__") else bytes_or_text
     if isinstance(value, str):
@@ -23,14 +23,14 @@ def as_bytes(bytes_or_text: Any, encoding: str = "utf-8") -> bytes:
 
 
 def as_text(bytes_or_text: Any, encoding: str = "utf-8") -> str:
-    """Return text.
+    """Return text unchanged, and bytes or a path decoded.
 
     Raises:
-        TypeError: If it is neither bytes, text nor a path.
+        TypeError: If it is not bytes, text or a path.
     """
     return as_bytes(bytes_or_text, encoding).decode(encoding)
 
 
 def as_str_any(value: Any, encoding: str = "utf-8") -> str:
-    """Return bytes decoded, and anything else as ``str`` makes it."""
+    """Return bytes decoded, and ``str(value)`` for anything else."""
     return as_text(value, encoding) if isinstance(value, (bytes, bytearray)) else str(value)

@@ -1,4 +1,4 @@
-"""``tf.summary.scalar``, ``merge`` and ``merge_all``: summaries as parts of a runloop graph."""
+"""``tf.summary.scalar``, ``merge`` and ``merge_all`` as ops of a runloop graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["merge", "merge_all", "scalar"]
 
 _SUMMARIES = "summaries"
 _SUFFIX = "/ScalarSummary"
-_TAGS = "_runloop_compat_tags"  # what scalar() registered, of all that the graph has
+_TAGS = "_runloop_compat_tags"  # the collection of tags that scalar() registered
 
 
 def scalar(
@@ -25,12 +25,12 @@ def scalar(
     collections: Iterable[Any] | None = None,
     family: str | None = None,
 ) -> Tensor:
-    """Add a scalar summary to the default graph, also for runloop's own summary hooks.
+    """Add a scalar summary to the default graph; runloop's own summary hooks see it as well.
 
     Args:
-        name: The tag, after ``family`` and a slash if that is given.
-        tensor: What is summarised: a handle, a name, a variable or an op.
-        collections: The collections that it is added to, ``"summaries"`` if ``None``.
+        name: The tag; ``family/name`` if ``family`` is given.
+        tensor: The value to summarise: a handle, a name, a variable or an op.
+        collections: The collections to add it to, ``"summaries"`` if ``None``.
         family: The first part of the tag.
 
     Returns:
@@ -38,10 +38,10 @@ def scalar(
 
     Raises:
         RuntimeError: If the graph is finalized.
-        KeyError: If nothing has the name.
+        KeyError: If the graph has nothing of that name.
 
-    Follows ``tf.compat.v1.summary.scalar`` of TensorFlow 2.21; a tag that is there already is
-    numbered, as there. A tag that equals an op's name is left as it is; there it is numbered.
+    Follows ``tf.compat.v1.summary.scalar`` of TensorFlow 2.21: a duplicate tag gets a number. A tag
+    that equals an op's name stays as it is here; in TensorFlow it gets a number, too.
     """
     graph = get_default_graph()
     tag = _unused(f"{family}/{name}" if family else name, graph.summaries)
@@ -59,11 +59,11 @@ def merge(
     collections: Iterable[Any] | None = None,
     name: str | None = None,
 ) -> Tensor:
-    """Add a summary of several summaries to the default graph.
+    """Add the concatenation of several summaries to the default graph.
 
     Args:
-        inputs: Handles that :func:`scalar` and :func:`merge` gave.
-        collections: The collections that it is added to, none if ``None``.
+        inputs: Handles that :func:`scalar` and :func:`merge` returned.
+        collections: The collections to add it to, none if ``None``.
         name: Its name in the graph.
 
     Raises:
@@ -94,7 +94,7 @@ def merge_all(
     graph = get_default_graph()
     found = graph.get_collection(key, scope)
     if key == _SUMMARIES and scope is None:
-        # What graph.summary() registered, without the shim, is among them.
+        # Include what graph.summary() registered, without the shim.
         known = graph.get_collection(_TAGS)
         found += [
             _serialized(graph, tag, _key(graph, fetch))
@@ -105,7 +105,7 @@ def merge_all(
 
 
 def _key(graph: Graph, fetch: Any) -> str:
-    """Return the name in the graph of a name, handle, variable or op."""
+    """Return the graph's name for a name, handle, variable or op."""
     source = f"{fetch.removesuffix(':0')}:0" if isinstance(fetch, str) else fetch
     return graph.as_graph_element(source).name.removesuffix(":0")
 
@@ -121,7 +121,7 @@ def _serialized(graph: Graph, tag: str, key: str) -> Tensor:
         value = value if path is None else read_leaf(root, value, path)
         return Summary(value=[Summary.Value(tag=tag, simple_value=value)]).SerializeToString()
 
-    # As in TensorFlow it is called like the tag, unless the graph has something of that name.
+    # As in TensorFlow the op has the tag's name, unless the name is taken.
     name = tag if tag not in graph.elements else tag + _SUFFIX
     return _add_op(graph, name, serialize, [root])
 
@@ -134,7 +134,7 @@ def _unused(name: str, used: Iterable[str]) -> str:
 
 def _add_op(graph: Graph, name: str, fn: Callable[..., bytes], reads: list[str]) -> Tensor:
     op = graph.op(lambda: b"", name=_unused(name, graph.elements))
-    # A function's parameters can't be called "layer/loss"; the op's own list of them can.
+    # A Python parameter can't be called "layer/loss"; an entry of the op's list can.
     op.fn = fn
     op.parameters = tuple(Parameter(key, REQUIRED, keyword_only=False) for key in reads)
     return graph.get_tensor_by_name(f"{op.name}:0")

@@ -1,4 +1,4 @@
-"""Names that files need only so that they load: switches, marks, the start of a program."""
+"""Names that files need only in order to load: switches, decorators, ``tf.app.run``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def disable_v2_behavior() -> None:
-    """Do nothing: everything behaves as TensorFlow 1.x."""
+    """Do nothing: the shim always behaves like TensorFlow 1.x."""
 
 
 disable_eager_execution = disable_resource_variables = disable_v2_behavior
@@ -43,7 +43,7 @@ class ModeKeys:
 
 
 class Estimator:
-    """A name for annotations and ``isinstance``: there are no Estimators.
+    """A name for annotations and ``isinstance``; it can't be instantiated.
 
     Raises:
         TypeError: Always.
@@ -59,7 +59,7 @@ class Estimator:
 def run_app(
     main: Callable[[list[str]], Any] | None = None, argv: list[str] | None = None
 ) -> NoReturn:
-    """Call ``main(argv)`` and exit with what it returns.
+    """Call ``main(argv)`` and exit with its result.
 
     Args:
         main: The function, ``main`` of the main module if ``None``.
@@ -70,12 +70,12 @@ def run_app(
 
 
 def tf_export(*names: str, **options: Any) -> Callable[[Any], Any]:
-    """Return a decorator that leaves what it decorates as it is; ``names`` are not exported."""
+    """Return a decorator that changes nothing; ``names`` are not exported."""
     del names, options
     return lambda exported: exported
 
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Do nothing around the ``with`` block: the shim has no warnings of deprecation to silence."""
+    """Do nothing: the shim has no deprecation warnings to silence."""
     yield

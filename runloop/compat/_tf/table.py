@@ -1,6 +1,6 @@
-"""Which name of TensorFlow is what: the one table that the shim's modules are made from.
+"""The one table that the shim's modules are made from: which name of TensorFlow is which object.
 
-``NAMES`` maps each namespace to its members, a member to ``module:attribute`` of where it is.
+``NAMES`` maps each namespace to its members, and a member to the ``module:attribute`` that it is.
 ``SPELLINGS`` maps each namespace to the module names under which it can be imported.
 """
 
@@ -80,7 +80,7 @@ _TRAIN = {
     **_SAVING,
     **_members(f"{_TF}.graphs", "_as_graph_element=as_graph_element"),
     **_members(f"{_TF}.records", "summary_iterator"),
-    # Of the last versions before 1.0.
+    # Names from before TensorFlow 1.0.
     **_members(f"{_TF}.writer", "SummaryWriter=FileWriter SummaryWriterCache=FileWriterCache"),
 }
 _PROTOS = _members(
@@ -172,7 +172,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "test": {**_members(f"{_TF}.testing", "TestCase get_temp_dir main"), "mock": "unittest.mock:"},
     "train": _TRAIN,
     "version": {},
-    # -- the deep ones, whose names are private in TensorFlow --------------------------------------
+    # -- TensorFlow's internal modules, which files import nevertheless -----------------------------
     "python.client.timeline": _members(f"{_TF}.metadata", "Timeline"),
     "python.framework.meta_graph": _members(f"{_TF}.graphs", "create_meta_graph_def"),
     "python.framework.ops": {**_GRAPH, **_members(f"{_TF}.graphs", "GraphKeys")},

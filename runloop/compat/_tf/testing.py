@@ -1,4 +1,4 @@
-"""``tf.test``: the test case that hook tests derive from."""
+"""``tf.test``, with the test case that tests of hooks subclass."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["TestCase", "get_temp_dir", "main"]
 
 
 class TestCase(unittest.TestCase):
-    """A ``unittest.TestCase`` with a fresh default graph for each test and asserts for arrays.
+    """A ``unittest.TestCase`` with a new default graph for each test, and asserts for arrays.
 
-    Follows ``tf.compat.v1.test.TestCase`` of TensorFlow 2.21 in what tests of hooks use.
+    Follows ``tf.compat.v1.test.TestCase`` of TensorFlow 2.21, as far as tests of hooks use it.
     """
 
     def setUp(self) -> None:
-        """Make a new graph the default one."""
+        """Make a new graph the default graph."""
         super().setUp()
         self._temp_dir: str | None = None
         self._stack = ExitStack()
@@ -35,10 +35,10 @@ class TestCase(unittest.TestCase):
         self.addCleanup(self._stack.close)
         self.addCleanup(FileWriterCache.clear)
 
-    # -- what a test works with -----------------------------------------------------------------
+    # -- folders and sessions -------------------------------------------------------------------
 
     def get_temp_dir(self) -> str:
-        """Return a folder of this test's own, the same at each call; deleted after the test."""
+        """Return this test's temporary folder, the same at each call; deleted after the test."""
         if self._temp_dir is None:
             self._temp_dir = tempfile.mkdtemp()
             self.addCleanup(shutil.rmtree, self._temp_dir, ignore_errors=True)
@@ -46,11 +46,11 @@ class TestCase(unittest.TestCase):
 
     @contextmanager
     def session(self, graph: Graph | None = None, **ignored: Any) -> Iterator[Session]:
-        """Give a session of ``graph``, the default graph if ``None``; closed after the block.
+        """Give a session of a graph; closed after the block.
 
         Args:
-            graph: The graph.
-            **ignored: ``config``, ``use_gpu`` and ``force_gpu``, which change nothing.
+            graph: The graph, the default graph if ``None``.
+            **ignored: ``config``, ``use_gpu`` and ``force_gpu``, which have no effect.
         """
         with Session(graph=graph) as session:
             yield session
@@ -62,7 +62,7 @@ class TestCase(unittest.TestCase):
         graph: Graph | None = None,
         **ignored: Any,
     ) -> AbstractContextManager[Session]:
-        """Do as :meth:`session`. No test: runners that collect it by its name skip it."""
+        """Do the same as :meth:`session`. Runners that collect it as a test skip it."""
         if self._testMethodName == "test_session":
             self.skipTest("not a test")
         return self.session(graph, **ignored)
@@ -70,7 +70,7 @@ class TestCase(unittest.TestCase):
     test_session.__test__ = False  # type: ignore[attr-defined]  # for pytest
 
     def evaluate(self, tensors: Any) -> Any:
-        """Run ``tensors`` in the default session, else in a new one of the default graph."""
+        """Run ``tensors`` in the default session, or in a new one if there is none."""
         session = get_default_session()
         if session is not None:
             return session.run(tensors)
@@ -114,7 +114,7 @@ class TestCase(unittest.TestCase):
             self.assertAllClose(a, b, **tolerances)
         except AssertionError:
             return
-        raise self.failureException(f"the two are close: {a!r} and {b!r}")
+        raise self.failureException(f"the values are close: {a!r} and {b!r}")
 
     def assertNotAllEqual(self, a: Any, b: Any, msg: str | None = None) -> None:  # noqa: N802
         """Assert that :meth:`assertAllEqual` fails."""
@@ -122,7 +122,7 @@ class TestCase(unittest.TestCase):
             self.assertAllEqual(a, b)
         except AssertionError:
             return
-        raise self.failureException(msg or f"the two are equal: {a!r} and {b!r}")
+        raise self.failureException(msg or f"the values are equal: {a!r} and {b!r}")
 
     def assertAllGreaterEqual(self, a: Any, comparison_target: Any) -> None:  # noqa: N802
         """Assert that every value is greater or equal."""
@@ -152,18 +152,18 @@ class TestCase(unittest.TestCase):
         self.assertEqual(set(expected) - set(actual), set(), msg)
 
     def assertSameElements(self, expected: Any, actual: Any, msg: str | None = None) -> None:  # noqa: N802
-        """Assert the same members, however often and in any order."""
+        """Assert the same set of members; order and duplicates do not matter."""
         self.assertEqual(set(expected), set(actual), msg)
 
     def assertEndsWith(self, actual: str, expected_end: str, msg: str | None = None) -> None:  # noqa: N802
-        """Assert how a string ends."""
+        """Assert that a string ends with ``expected_end``."""
         self.assertEqual(actual[-len(expected_end) :], expected_end, msg)
 
     @contextmanager
     def assertRaisesWithLiteralMatch(  # noqa: N802
         self, expected_exception: Any, expected_exception_message: str
     ) -> Iterator[None]:
-        """Assert that the block raises such an exception with exactly this text."""
+        """Assert that the block raises this exception with exactly this text."""
         with self.assertRaises(expected_exception) as caught:
             yield
         self.assertEqual(str(caught.exception), expected_exception_message)
@@ -181,29 +181,29 @@ class TestCase(unittest.TestCase):
         self.assertLessEqual(abs(f1 - f2), err, msg)
 
     def assertEmpty(self, container: Any, msg: str | None = None) -> None:  # noqa: N802
-        """Assert that something has the length 0."""
+        """Assert that a container is empty."""
         self.assertEqual(len(container), 0, msg)
 
     def assertNotEmpty(self, container: Any, msg: str | None = None) -> None:  # noqa: N802
-        """Assert that something has a length other than 0."""
+        """Assert that a container is not empty."""
         self.assertNotEqual(len(container), 0, msg)
 
     def assertLen(self, container: Any, expected_len: int, msg: str | None = None) -> None:  # noqa: N802
-        """Assert the length of something."""
+        """Assert a container's length."""
         self.assertEqual(len(container), expected_len, msg)
 
     def assertStartsWith(self, actual: str, expected_start: str, msg: str | None = None) -> None:  # noqa: N802
-        """Assert how a string begins."""
+        """Assert that a string starts with ``expected_start``."""
         self.assertEqual(actual[: len(expected_start)], expected_start, msg)
 
     def assertProtoEquals(self, expected: Any, message: Any, msg: str | None = None) -> None:  # noqa: N802
-        """Assert that two messages are equal; text in place of a message is not supported.
+        """Assert that two messages are equal; a message in text format is not supported.
 
         Raises:
-            TypeError: If ``expected`` is text.
+            TypeError: If ``expected`` is a string.
         """
         if isinstance(expected, str):
-            raise TypeError(f"assertProtoEquals takes a message, got the text {expected!r:.80}")
+            raise TypeError(f"assertProtoEquals takes a message, got the string {expected!r:.80}")
         self.assertEqual(expected, message, msg)
 
     def assertItemsEqual(self, a: Any, b: Any, msg: str | None = None) -> None:  # noqa: N802
@@ -214,14 +214,16 @@ class TestCase(unittest.TestCase):
     def assertRaisesWithPredicateMatch(  # noqa: N802
         self, exception_type: Any, expected_err_re_or_predicate: Any
     ) -> Iterator[None]:
-        """Assert that the block raises such an exception whose text matches, or is accepted."""
+        """Assert that the block raises this exception, matched by a pattern or a function."""
         with self.assertRaises(exception_type) as caught:
             yield
         expected, error = expected_err_re_or_predicate, caught.exception
         if callable(expected):
-            self.assertTrue(expected(error), f"{error!r} is not accepted")
+            self.assertTrue(expected(error), f"the predicate rejects {error!r}")
         else:
-            self.assertTrue(re.search(expected, str(error)), f"{error!r} has no {expected!r}")
+            self.assertTrue(
+                re.search(expected, str(error)), f"{error!r} does not match {expected!r}"
+            )
 
     def assertRaisesOpError(self, expected_err_re_or_predicate: Any) -> Any:  # noqa: N802
         """Assert that the block raises an ``OpError`` that matches."""
@@ -229,7 +231,7 @@ class TestCase(unittest.TestCase):
 
 
 def get_temp_dir() -> str:
-    """Return a new folder for files of a test; it is not deleted."""
+    """Return a new temporary folder, which is not deleted."""
     return tempfile.mkdtemp()
 
 

@@ -1,4 +1,4 @@
-"""Protocol buffers' wire format: numbers, strings and fields as bytes, and back."""
+"""The wire format of protocol buffers: encodes and decodes numbers, strings and fields."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DecodeError(ValueError):
 
 
 def varint(value: int) -> bytes:
-    """Return an integer, modulo 2**64, in groups of seven bits, the lowest first."""
+    """Encode an integer, modulo 2**64, in groups of seven bits, the lowest first."""
     value &= 0xFFFF_FFFF_FFFF_FFFF
     out = bytearray()
     while value > 0x7F:
@@ -50,7 +50,7 @@ def varint(value: int) -> bytes:
 
 
 def scalar(kind: str, value: Any) -> bytes:
-    """Return a number as the bytes that a field of ``kind`` has."""
+    """Encode a number for a field of ``kind``."""
     if kind == "double":
         return bytes(struct.pack("<d", value))
     if kind == "float":
@@ -72,10 +72,10 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def tokens(data: bytes) -> Iterator[tuple[int, int, Any, bytes]]:
-    """Yield (number, wire type, value, bytes of the whole) of each field.
+    """Yield (number, wire type, value, encoded bytes) of each field.
 
     Raises:
-        DecodeError: If the bytes are no fields.
+        DecodeError: If the bytes are not a sequence of fields.
     """
     at = 0
     while at < len(data):
@@ -100,10 +100,10 @@ def tokens(data: bytes) -> Iterator[tuple[int, int, Any, bytes]]:
 
 
 def unpack(wire: int, data: bytes) -> Iterator[Any]:
-    """Yield the members of a packed list, as :func:`tokens` would give each.
+    """Yield the members of a packed list, in the form that :func:`tokens` gives values.
 
     Raises:
-        DecodeError: If the bytes are no such list.
+        DecodeError: If the bytes are not such a list.
     """
     if wire == VARINT:
         at = 0
@@ -113,16 +113,16 @@ def unpack(wire: int, data: bytes) -> Iterator[Any]:
         return
     size = 8 if wire == FIXED64 else 4
     if len(data) % size:
-        raise DecodeError(f"a packed list of {len(data)} bytes has members of {size}")
+        raise DecodeError(f"a packed list of {len(data)} bytes can't hold members of {size} bytes")
     for at in range(0, len(data), size):
         yield data[at : at + size]
 
 
 def parsed(kind: str, value: Any) -> Any:
-    """Return what :func:`tokens` gave as the value of a field of ``kind``.
+    """Convert a value that :func:`tokens` gave to the value of a field of ``kind``.
 
     Raises:
-        DecodeError: If it is a string and not UTF-8.
+        DecodeError: If a string is not UTF-8.
     """
     if kind == "double":
         return struct.unpack("<d", value)[0]

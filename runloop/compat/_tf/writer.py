@@ -1,4 +1,4 @@
-"""``FileWriter``: summaries as TensorBoard's event files, and their scalars as ``metrics.jsonl``."""
+"""``FileWriter``: writes summaries as TensorBoard event files, and their scalars to ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ __all__ = ["FileWriter", "FileWriterCache"]
 
 
 class FileWriter:
-    """Writes events to a folder: what TensorBoard shows, and the scalars among it as JSON Lines.
+    """Writes events to a folder for TensorBoard, and the scalars among them as JSON Lines.
 
-    Each event is handed to the system when it is added, so that killing the process loses none.
-    It is a :class:`~runloop.summary.SummaryWriter` as well.
+    Each event is passed to the operating system when it is added, so killing the process loses
+    none. It is also a :class:`~runloop.summary.SummaryWriter`.
 
     Args:
-        logdir: The folder, made if it is not there.
-        graph: For TensorFlow's signature; ignored, as are graphs that are added.
-        max_queue: For TensorFlow's signature; ignored, there is no queue.
+        logdir: The folder; it is made if it does not exist.
+        graph: For TensorFlow's signature; ignored. :meth:`add_graph` does nothing either.
+        max_queue: For TensorFlow's signature; ignored: there is no queue.
         flush_secs: For TensorFlow's signature; ignored.
         graph_def: For TensorFlow's signature; ignored.
-        filename_suffix: What the event file's name ends in.
+        filename_suffix: Appended to the event file's name.
         session: For TensorFlow's signature; ignored.
 
     Raises:
-        OSError: If the folder can't be made or a file not be opened.
+        OSError: If the folder can't be made, or a file can't be opened.
 
     Follows ``tf.compat.v1.summary.FileWriter`` of TensorFlow 2.21.
     """
@@ -68,13 +68,12 @@ class FileWriter:
         """Write a summary.
 
         Args:
-            summary: A ``Summary``, its bytes, or a mapping of tag to scalar as runloop's
-                summaries are.
-            global_step: An integer of any kind; 0 if ``None``.
+            summary: A ``Summary``, its bytes, or a mapping of tag to scalar.
+            global_step: An integer of any type; 0 if ``None``.
 
         Raises:
             TypeError: If ``summary`` is none of these.
-            ValueError: If it is bytes that are no ``Summary``.
+            ValueError: If the bytes are not a ``Summary``.
         """
         if isinstance(summary, (bytes, bytearray)):
             summary = Summary.FromString(bytes(summary))
@@ -89,22 +88,22 @@ class FileWriter:
         self._add(Event(summary=summary), global_step)
 
     def add_scalar(self, tag: str, value: Any, step: int) -> None:
-        """Write one scalar; the method by which runloop's own hooks write."""
+        """Write one scalar; runloop's own hooks write with this method."""
         self.add_summary({tag: value}, step)
 
     def add_event(self, event: Event) -> None:
-        """Write an event as it is."""
+        """Write an event unchanged."""
         self._write(event)
 
     def add_session_log(self, session_log: SessionLog, global_step: Any = None) -> None:
-        """Write that a session began, saved or stopped."""
+        """Write a session's start, stop or checkpoint."""
         self._add(Event(session_log=session_log), global_step)
 
     def add_run_metadata(self, run_metadata: Any, tag: str, global_step: Any = None) -> None:
-        """Write what a run left behind, under a tag that was not used before.
+        """Write a run's metadata under a new tag.
 
         Raises:
-            ValueError: If the tag was used.
+            ValueError: If the tag was used before.
         """
         if tag in self._run_tags:
             raise ValueError(f"The provided tag was already used for this event type: {tag!r}")
@@ -114,16 +113,16 @@ class FileWriter:
         self._add(Event(tagged_run_metadata=tagged), global_step)
 
     def add_graph(self, graph: Any, global_step: Any = None, graph_def: Any = None) -> None:
-        """Do nothing: there is no graph definition that TensorBoard could show."""
+        """Do nothing: runloop has no graph definition that TensorBoard could show."""
 
     def add_meta_graph(self, meta_graph_def: Any, global_step: Any = None) -> None:
-        """Do nothing: there is no meta graph."""
+        """Do nothing: runloop has no meta graph."""
 
     def flush(self) -> None:
-        """Do nothing: each event is handed to the system when it is added."""
+        """Do nothing: each event is passed to the operating system when it is added."""
 
     def close(self) -> None:
-        """Close the files. What is added afterwards is warned of and dropped."""
+        """Close the files. Events that are added afterwards are dropped with a warning."""
         with self._lock:
             if self._file is not None:
                 self._file.close()
@@ -131,7 +130,7 @@ class FileWriter:
         self._scalars.close()
 
     def reopen(self) -> None:
-        """Go on in a new event file, after :meth:`close`."""
+        """Continue in a new event file after :meth:`close`."""
         if self._file is None:
             self._open()
 
@@ -143,7 +142,7 @@ class FileWriter:
         self.close()
 
     def __del__(self) -> None:
-        # Hooks leave their writers open, as TensorFlow lets them.
+        # Hooks leave their writers open, as they may in TensorFlow.
         if "_scalars" in vars(self):
             self.close()
 
@@ -152,8 +151,8 @@ class FileWriter:
 
     def _open(self) -> None:
         now = self._clock.time()
-        # TensorBoard reads the files of a folder in the order of their names, which begin with
-        # the second: the number orders those of one second.
+        # TensorBoard reads the files of a folder in the order of their names. A name begins with
+        # the time in seconds; the number orders the files of one second.
         stem = os.path.join(self._logdir, f"events.out.tfevents.{int(now):010d}.")
         host = socket.gethostname()
         os.makedirs(self._logdir, exist_ok=True)
@@ -177,7 +176,7 @@ class FileWriter:
         with self._lock:
             if self._file is None:
                 warnings.warn(
-                    f"{self!r} is closed: what is added is dropped until reopen()", stacklevel=4
+                    f"{self!r} is closed: events are dropped until reopen()", stacklevel=4
                 )
                 return
             self._file.write(data)
@@ -196,21 +195,21 @@ class FileWriter:
 
 
 class FileWriterCache:
-    """One :class:`FileWriter` a folder for the whole process.
+    """One :class:`FileWriter` per folder for the whole process.
 
     Follows ``tf.compat.v1.summary.FileWriterCache`` of TensorFlow 2.21.
     """
 
-    # The contract is one writer a folder in the process, so this is the process's state.
+    # The contract is one writer per folder in the process, so this is the process's state.
     _writers: dict[str, FileWriter] = {}  # noqa: RUF012
     _lock = threading.RLock()
 
     @staticmethod
     def get(logdir: str | os.PathLike[str]) -> FileWriter:
-        """Return the writer of a folder, made at the first call.
+        """Return a folder's writer, created at the first call.
 
         Args:
-            logdir: The folder; another spelling of the same folder has another writer.
+            logdir: The folder; another spelling of the same path has a separate writer.
         """
         key = os.fspath(logdir)
         with FileWriterCache._lock:
@@ -218,7 +217,7 @@ class FileWriterCache:
             if writer is None:
                 writer = FileWriterCache._writers[key] = FileWriter(key)
             elif not os.path.isdir(key):
-                # The folder was deleted, and the open files with it: begin anew.
+                # The folder was deleted, and the open files with it: start again.
                 writer.close()
                 writer.reopen()
             return writer

@@ -1,16 +1,16 @@
 """The part of TensorFlow that hooks need, with nothing installed but runloop.
 
-Two ways in, the same objects behind both::
+There are two ways to use it, with the same objects behind both::
 
     import runloop.compat.tf as tf  # in place of: import tensorflow as tf
 
-    with runloop.compat.tf.install():  # or files that say "import tensorflow" run untouched
+    with runloop.compat.tf.install():  # or files that say "import tensorflow" run unchanged
         import hooks_written_for_tensorflow
 
-The second is there as ``python -m runloop.compat.tf script.py ...``, too, and as pytest's option
-``--runloop-tf``. Every class is one object, whatever the spelling; the classes that sessions know
+``python -m runloop.compat.tf script.py ...`` and pytest's option ``--runloop-tf`` do the second. A
+class is the same object under each of its names; the classes that sessions know
 (``SessionRunHook``, ``SessionRunArgs``, ``errors.OutOfRangeError``, ...) are runloop's own. A name
-that is not here raises an ``AttributeError`` that says why and what to do.
+that is missing raises an ``AttributeError`` that says why and what to do.
 
 Follows TensorFlow 2.21's ``tf.compat.v1``.
 """

@@ -1,4 +1,4 @@
-"""``python -m runloop.compat.tf script.py args...``: runs a file that imports TensorFlow."""
+"""``python -m runloop.compat.tf script.py args...`` runs a file that imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def main(arguments: list[str]) -> int:
         arguments: What follows ``python -m runloop.compat.tf``.
 
     Returns:
-        The exit status: 2 for a wrong command line or a script that is not there, else 0. A
-        ``SystemExit`` goes through.
+        The exit status: 2 for a wrong command line or a missing script, else 0. A ``SystemExit`` of
+        the script is passed on.
 
-    Log lines are shown on standard error as TensorFlow shows them: from ``WARNING`` on, or from
-    the level that ``tf.logging.set_verbosity`` sets, unless the program has handlers of its own.
+    Log lines go to standard error as with TensorFlow: ``WARNING`` and above, or the level that
+    ``tf.logging.set_verbosity`` sets. If the program installs handlers, only those show them.
     """
     if not arguments or arguments[0] in {"-h", "--help"} or arguments == ["-m"]:
         sys.stderr.write(f"{_USAGE}\n")
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
     if arguments[0] != "-m" and not Path(arguments[0]).exists():
-        sys.stderr.write(f"{_USAGE}\nthere is no script {arguments[0]}\n")
+        sys.stderr.write(f"{_USAGE}\nno such script: {arguments[0]}\n")
         return 2
     with install(), shown():
         if arguments[0] == "-m":
