@@ -1,22 +1,22 @@
-"""What checkpoints cost: beside writing the same bytes raw, and beside other libraries.
+"""What checkpoints cost, compared with writing the same bytes and with other libraries.
 
     python benchmarks/checkpoint.py [--sizes 1,16,256,1024] [--rounds 5] [--folder DIR]
 
-Everything is measured in one run, interleaved, as medians. The folder should be on the disk that
-checkpoints go to; it is the system's temporary folder by default. Peak memory is measured in
-processes of their own (Linux only).
+Everything is measured in one run, interleaved; the tables show medians. Choose a folder on the disk
+that your checkpoints go to; the default is the system's temporary folder. Peak memory is measured in
+separate processes (Linux only).
 
 What is compared:
 
-* save: `Saver.save` against one `write` loop over the same bytes and one `fsync`;
-* stall: how long `save` of a saver in the background holds the training up, against `np.copyto` of
-  the same arrays into warm buffers;
-* restore: `Saver.restore` into the arrays that are there, all checksums verified, against `readinto`
-  into a warm buffer and `zlib.crc32` over it;
-* per tensor: what each of 10,000 tensors costs beside the writing, copying and reading of its bytes;
-* pause: the longest time that a busy Python thread does not get to run while the worker writes;
-  other: the same while another process writes as many bytes: what the machine is to blame for;
-* memory: what the process's peak is above the memory that it had with its state.
+* save: `Saver.save` against a `write` loop over the same bytes and one `fsync`;
+* stall: how long `save` with `background=True` blocks the training, against `np.copyto` of the same
+  arrays into warm buffers;
+* restore: `Saver.restore` into existing arrays, with all checksums verified, against `readinto` into
+  a warm buffer and `zlib.crc32` over it;
+* per tensor: the cost of each of 10,000 tensors on top of writing, copying and reading its bytes;
+* pause: the longest time that a busy Python thread is not scheduled while the worker writes;
+  other: the same while another process writes as many bytes, which is the machine's share;
+* memory: how far the process's peak is above its memory before the save.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""What one `run()` costs beside the work itself, in microseconds.
+"""What one `run()` costs on top of the work itself, in microseconds.
 
     python benchmarks/dispatch.py              # two tables; about a minute
     python benchmarks/dispatch.py --quick
 
-Everything is measured in one process, in turns: each of many short rounds times every contender
-once, so that a machine that is slow for a while is slow for all. Shown is the median over the
-rounds, and of the first table the best round as well, which is what a machine without neighbours
-would take. pytorch-ignite and TensorFlow take part where they are installed.
+Everything is measured in one process, interleaved: each of many short rounds times every contender
+once, so that a slow phase of the machine affects all of them. The tables show the median over the
+rounds; the first table also shows the best round, which is closest to an idle machine.
+pytorch-ignite and TensorFlow are included where they are installed.
 
-Every contender calls the same function once a step, and hooks that do the least possible:
-`after_run` hooks override `after_run` alone; `fetching` hooks ask for the global step in
-`before_run` and read it in `after_run`. Ignite's handlers fetch nothing.
+Every contender calls the same function once per step, and minimal hooks: `after_run` hooks override
+only `after_run`; `fetching` hooks fetch the global step in `before_run` and read it in `after_run`.
+Ignite's handlers fetch nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIZES = (1, 10, 100, 1000, 10_000)
 
 
 def work() -> None:
-    """The body of a step: as little as can be."""
+    """The body of a step: it does nothing."""
 
 
 class AfterRunHook(rl.SessionRunHook):
@@ -143,7 +143,7 @@ def contenders() -> dict[str, Callable[[int], Callable[[int], None]]]:
 
 
 def measure(runs: dict[object, Callable[[int], None]], rounds: int, secs: float) -> dict:
-    """Return the microseconds a step of each in each round, in turns of about `secs`."""
+    """Return the microseconds per step of each in each round, in turns of about `secs`."""
     counts = {}
     for key, run in runs.items():
         run(50)  # plans and caches

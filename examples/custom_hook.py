@@ -1,8 +1,8 @@
-"""A hook of one's own: it asks for a value, reads it after every step, and requests a stop.
+"""Write a hook: it fetches a value, reads it after every step, and requests a stop.
 
-A hook is told of five moments, and needs only the methods of those that it cares about. In
-`before_run` it names what it wants to see; the session evaluates that together with what the loop
-asked for, in the same run; in `after_run` it finds the values, in the shape in which it asked.
+A hook has five methods; override the ones you need. `before_run` returns what the hook wants to
+fetch. The session evaluates that in the same run as the loop's own fetches, and `after_run` gets the
+values, in the structure of the request.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import runloop as rl
 
 
 class StopWhenSmallHook(rl.SessionRunHook):
-    """Requests a stop once a value stayed below a limit for some steps in a row."""
+    """Requests a stop once a value has stayed below a limit for several steps in a row."""
 
     def __init__(self, fetch, limit, steps_in_a_row):
         self.fetch = fetch
@@ -26,11 +26,11 @@ class StopWhenSmallHook(rl.SessionRunHook):
         small = run_values.results["value"] < self.limit
         self.count = self.count + 1 if small else 0
         if self.count >= self.steps_in_a_row:
-            # Asked for beside the train op, the step is the one before this run's update.
+            # Fetched beside the train op, the step is the one from before this run's update.
             print(f"below {self.limit} since step {run_values.results['step'] - self.count + 2}")
             run_context.request_stop()
 
-    def state_dict(self):  # with these two methods the count is in every checkpoint
+    def state_dict(self):  # with these two methods, every checkpoint holds the count
         return {"count": self.count}
 
     def load_state_dict(self, state):

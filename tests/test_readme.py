@@ -114,3 +114,11 @@ def test_the_commands_for_checkpoints_run_as_printed(tmp_path, monkeypatch, caps
         capsys.readouterr()
         assert main(words[3:]) == (words[3] == "diff"), words  # like diff(1), which found one
         assert capsys.readouterr().out
+
+
+def test_contributing_names_files_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    paths = re.findall(r"`((?:runloop|tests|benchmarks|docs)/[\w./-]+)`", text)
+
+    assert len(paths) > 40
+    assert [path for path in paths if not (ROOT / path).exists()] == []

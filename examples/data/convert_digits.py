@@ -1,8 +1,8 @@
-"""Make digits.safetensors again from the copy of the data that scikit-learn installs.
+"""Create digits.safetensors from the copy of the data that scikit-learn installs.
 
-Nothing needs this at run time: it records how the file beside it came to be. Where scikit-learn is
-installed, `python examples/data/convert_digits.py OUT` writes the same tensors, and the comparison
-at the end says whether they equal the file in this folder.
+Nothing needs this at run time; it documents how the file in this folder was made. Where scikit-learn
+is installed, `python examples/data/convert_digits.py OUT` writes the same tensors and prints whether
+they equal that file.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main():
         "labels": np.ascontiguousarray(digits.target, dtype=np.uint8),  # (1797,), 0 to 9
     }
     save_file(tensors, out, metadata=METADATA)
-    out.chmod(0o644)  # safetensors 0.8 makes the file readable by its owner alone
+    out.chmod(0o644)  # safetensors 0.8 makes the file readable only by its owner
 
     if SHIPPED.exists():
         shipped = load_file(SHIPPED)

@@ -58,7 +58,7 @@ def test_every_row_is_true(space, name, status, remark):
 
 def test_every_public_name_of_tensorflow_is_on_the_page():
     named = set(rows("tf.compat.v1.train"))
-    others = section("tf.compat.v1.train").split("Not of the lifecycle")[1]
+    others = section("tf.compat.v1.train").split("Not part of the lifecycle")[1]
     others = set(re.findall(r"`(\w+)`", others))
     assert not named & others
     assert named | others == set(TENSORFLOW["tf.compat.v1.train"])
