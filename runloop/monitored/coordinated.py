@@ -31,7 +31,11 @@ class CoordinatedSession:
     def __init__(self, creator: Any, hooks: Dispatcher, stop_grace_period_secs: float) -> None:
         self.coord = Coordinator(clean_stop_exception_types=())
         self.coord.stop_grace_period_secs = stop_grace_period_secs
-        self.session = creator.create_session()
+        self._watch = hooks.watch
+        if self._watch is None:
+            self.session = creator.create_session()
+        else:
+            self.session = self._watch.create(creator.create_session, self.coord)
         self.stop_requested = False
         try:
             if hasattr(self.session, "add_companions"):
@@ -50,6 +54,11 @@ class CoordinatedSession:
         Returns:
             What was raised on the way; nothing keeps a later part from its turn.
         """
+        if self._watch is None:
+            return self._close(error)
+        return self._watch.close(self.session, error, self._close)
+
+    def _close(self, error: BaseException | None) -> list[BaseException]:
         coord = self.coord
         coord.closing_error = error
         failures: list[BaseException] = []

@@ -9,11 +9,14 @@ method, so that a method that is not overridden is never called.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runloop.clock import Clock
 from runloop.hooks.base import HOOK_METHODS, is_overridden
 from runloop.run import HookStats, RunArgs, RunContext, RunMetadata, RunOptions, RunValues
+
+if TYPE_CHECKING:
+    from runloop.monitored.watch import Watch
 
 __all__ = ["Dispatcher", "check_hooks", "hook_names"]
 
@@ -77,14 +80,18 @@ class Dispatcher:
     Args:
         hooks: Objects with the five methods of the protocol; they need not be hashable.
         clock: Measures the hooks' own times where a hook ``wants_hook_stats``.
+        watch: Shows the hooks' calls to observers; ``None`` where there are none.
 
     Raises:
         TypeError: If one of ``hooks`` is not a hook.
     """
 
-    def __init__(self, hooks: Iterable[Any], clock: Clock) -> None:
+    def __init__(self, hooks: Iterable[Any], clock: Clock, watch: Watch | None = None) -> None:
         self.hooks = check_hooks(hooks)
         self.names = hook_names(self.hooks)
+        self.watch = watch
+        if watch is not None:
+            watch.new_session(self.names, clock)
         self._clock = clock
         self.refresh()
 
@@ -98,16 +105,24 @@ class Dispatcher:
     def _overridden(self, name: str) -> list[tuple[int, _Method]]:
         # Numbered from 1: before the hooks' results comes the caller's.
         methods = ((index, getattr(hook, name)) for index, hook in enumerate(self.hooks, 1))
-        return [(index, method) for index, method in methods if is_overridden(method)]
+        found = [(index, method) for index, method in methods if is_overridden(method)]
+        watch = self.watch
+        if watch is None:
+            return found
+        return [(index, watch.hook(self.names[index - 1], name, method)) for index, method in found]
 
     def companions(self) -> dict[str, Any]:
         """Return the hooks that have state of their own, by name."""
-        return {
+        found = {
             name: hook
             for name, hook in zip(self.names, self.hooks, strict=True)
             if callable(getattr(hook, "state_dict", None))
             and callable(getattr(hook, "load_state_dict", None))
         }
+        watch = self.watch
+        if watch is None:
+            return found
+        return {name: watch.companion(name, hook) for name, hook in found.items()}
 
     def call(self, name: str, *args: Any) -> None:
         """Call a method on each hook that overrides it; the first that raises ends it."""

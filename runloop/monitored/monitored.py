@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
-from runloop import clock, observers
+from runloop import clock
 from runloop.errors import OutOfRangeError
 from runloop.graph import Graph, get_default_graph
 from runloop.graph.elements import parameters
@@ -21,6 +21,7 @@ from runloop.monitored.coordinated import PREEMPTION_ERRORS, CoordinatedSession,
 from runloop.monitored.creators import ChiefSessionCreator
 from runloop.monitored.dispatch import Dispatcher
 from runloop.monitored.scaffold import Scaffold
+from runloop.monitored.watch import Watch
 from runloop.run import RunMetadata, RunOptions
 
 __all__ = ["MonitoredSession", "SingularMonitoredSession", "StepContext"]
@@ -80,11 +81,9 @@ class _MonitoredSession:
                 f"session_creator must have create_session(), got {creator!r}; hooks go to hooks="
             )
         self._graph = _graph_of(creator, graph)
-        dispatcher, self._new_life = Dispatcher, CoordinatedSession
-        for observer in observers.current():
-            dispatcher = observer.dispatcher(dispatcher)
-            self._new_life = observer.life(self._new_life)
-        self._hooks = dispatcher(() if hooks is None else hooks, clock.current())
+        watch = Watch.of_this_context()
+        self._hooks = Dispatcher(() if hooks is None else hooks, clock.current(), watch)
+        self._run_hooks = self._hooks.run if watch is None else watch.running(self._hooks.run)
         self._creator = creator
         self._stop_grace_period_secs = stop_grace_period_secs
         self._life: CoordinatedSession | None = None
@@ -148,7 +147,7 @@ class _MonitoredSession:
                     "while not session.should_stop(): session.run(...)"
                 )
                 raise error
-            result, stop = self._hooks.run(life.session, fetches, feed_dict, options, run_metadata)
+            result, stop = self._run_hooks(life.session, fetches, feed_dict, options, run_metadata)
         except PREEMPTION_ERRORS:
             raise
         except Exception:
@@ -197,7 +196,7 @@ class _MonitoredSession:
     def _make(self) -> CoordinatedSession:
         while True:
             try:
-                return self._new_life(self._creator, self._hooks, self._stop_grace_period_secs)
+                return CoordinatedSession(self._creator, self._hooks, self._stop_grace_period_secs)
             except PREEMPTION_ERRORS as exc:
                 if not self._recovers:
                     raise

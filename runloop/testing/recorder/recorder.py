@@ -1,4 +1,4 @@
-"""``LifecycleRecorder``: the whole story of a session, seen from outside."""
+"""``LifecycleRecorder``: everything that happens to a session, seen from outside."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from runloop import clock as clocks
+from runloop import observers
 from runloop.clock import Clock
-from runloop.testing.events import Event
+from runloop.observers import Moment
+from runloop.run import RunArgs
+from runloop.testing.events import Event, current_step, describe, show
 from runloop.testing.recorder import mermaid, render
-from runloop.testing.recorder.watching import Note, Watcher
 
 __all__ = ["LifecycleRecorder"]
 
@@ -49,13 +51,12 @@ class LifecycleRecorder:
         self._clock: Clock = clocks.current()
         self._local = threading.local()
         self._main = threading.get_ident()
-        self._watcher = Watcher(self)
         self._open: list[AbstractContextManager[None]] = []
 
     def __enter__(self) -> Self:
-        watch = self._watcher.here()
-        watch.__enter__()
-        self._open.append(watch)
+        watching = observers.use(self)
+        watching.__enter__()
+        self._open.append(watching)
         return self
 
     def __exit__(
@@ -91,45 +92,60 @@ class LifecycleRecorder:
     def __str__(self) -> str:
         return self.table()
 
-    # -- used by what watches --------------------------------------------------------------------
+    # -- as an observer --------------------------------------------------------------------------
+
+    def new_session(self, names: Sequence[str], clock: Clock) -> None:
+        """Add the hooks of one more monitored session, and take the clock of the first."""
+        self.hooks += [name for name in names if name not in self.hooks]
+        if not self.events:
+            self._clock = clock
 
     @contextmanager
-    def noting(self, note: Note, *, late: bool = False) -> Iterator[Note]:
-        """Record what happens inside the ``with`` block as ``note``."""
-        note.life = max(self._life, 0)
-        note.depth = self._depth
-        note.start = self._clock.monotonic()
-        place = None
-        if not late:
-            place = len(self.events)
-            self.events.append(_event(note))
+    def moment(self, moment: Moment) -> Iterator[None]:
+        """Record what happens inside the ``with`` block.
+
+        The event takes its place in the list before the block and gets its results after it. A
+        session that is made is listed after what happens meanwhile: it is not there before.
+        """
+        creates = (moment.who, moment.what) == ("session", "create")
+        if creates:
+            self._life += 1
+        known: dict[str, Any] = {
+            "by": self._caller_of(moment),
+            "step": current_step(moment.session),
+            "depth": self._depth,
+            "life": max(self._life, 0),
+            "start": self._clock.monotonic(),
+        }
+        has_session = moment.session is not None
+        place = len(self.events)
+        if not creates:
+            self.events.append(_event(moment, **known))
             self._depth += 1
         try:
-            yield note
-        except BaseException as exc:
-            note.error = exc
-            raise
+            with self._acting(_actor(moment) or self.callers()[0]):
+                yield
         finally:
-            note.secs = self._clock.monotonic() - note.start
-            if place is None:
-                self.events.append(_event(note))
+            if not has_session:
+                known["step"] = current_step(moment.session)
+            known["secs"] = self._clock.monotonic() - known["start"]
+            if creates:
+                self.events.append(_event(moment, **known))
             else:
                 self._depth -= 1
-                self.events[place] = _event(note)
+                self.events[place] = _event(moment, **known)
 
     def callers(self) -> tuple[str, ...]:
-        """Return who is at work, whom that one called, and so on."""
+        """Return who is at work, the first caller first: ``("loop", "session", "StopAtStepHook")``.
+
+        The first is ``"loop"``, or a thread's name in a thread that does not own the recorder.
+        """
         main = threading.get_ident() == self._main
         first = "loop" if main else threading.current_thread().name
         return (first, *getattr(self._local, "stack", ()))
 
-    def caller(self) -> str:
-        """Return who is at work: ``"loop"``, ``"session"``, a hook's name, a thread's name."""
-        return self.callers()[-1]
-
     @contextmanager
-    def acting(self, who: str) -> Iterator[None]:
-        """Say that ``who`` is at work inside the ``with`` block."""
+    def _acting(self, who: str) -> Iterator[None]:
         if not hasattr(self._local, "stack"):
             self._local.stack = []
         self._local.stack.append(who)
@@ -138,33 +154,55 @@ class LifecycleRecorder:
         finally:
             self._local.stack.pop()
 
-    def new_life(self) -> None:
-        """Count the sessions."""
-        self._life += 1
-
-    def new_hooks(self, names: Sequence[str], clock: Clock) -> None:
-        """Take in the hooks of one more monitored session, and the clock of the first."""
-        self.hooks += [name for name in names if name not in self.hooks]
-        if not self.events:
-            self._clock = clock
+    def _caller_of(self, moment: Moment) -> str:
+        asked_for = moment.who in {"loop", "saver"} or (moment.who, moment.what) == (
+            "session",
+            "run",
+        )
+        return self.callers()[-1] if asked_for and not moment.again else "session"
 
 
-def _event(note: Note) -> Event:
-    fields: dict[str, Any] = {name: getattr(note, name) for name in _FIELDS}
-    return Event(note.line(), **fields)
+def _actor(moment: Moment) -> str | None:
+    """Return who is at work inside ``moment``; ``None`` for the program itself."""
+    if moment.who == "loop":
+        return "session" if moment.what == "run" else None
+    if moment.who == "session":
+        return {"create": "creator", "run": "graph"}.get(moment.what, "closing")
+    return moment.who
 
 
-_FIELDS = (
-    "who",
-    "what",
-    "by",
-    "depth",
-    "step",
-    "args",
-    "results",
-    "error",
-    "stop",
-    "life",
-    "start",
-    "secs",
-)
+def _event(moment: Moment, *, by: str, step: int | None, **known: Any) -> Event:
+    fields = ("who", "what", "args", "results", "error", "stop")
+    made_from = {name: getattr(moment, name) for name in fields}
+    return Event(_line(moment, by, step), by=by, step=step, **made_from, **known)
+
+
+def _line(moment: Moment, by: str, step: int | None) -> str:
+    parts = [f"{moment.who}.{moment.what}"]
+    if step is not None:
+        parts.append(f"step={step}")
+    if moment.text:
+        parts.append(moment.text)
+    if isinstance(moment.args, RunArgs):
+        parts += _requests(moment)
+    if moment.who == "session" and moment.what == "run" and by != "session":
+        parts.append(f"by={by}")
+    if moment.again:
+        parts.append("again")
+    if moment.cause is not None:
+        parts.append(f"after {describe(moment.cause)}")
+    if moment.results is not None and moment.who not in {"loop", "session", "saver"}:
+        parts.append(f"got={show(moment.results)}")
+    if moment.stop:
+        parts.append("requests stop")
+    if moment.error is not None:
+        parts.append(f"raises {describe(moment.error)}")
+    return " ".join(parts)
+
+
+def _requests(moment: Moment) -> list[str]:
+    """Return what is asked for: by the program in one word, by a hook with feeds and options."""
+    if moment.who in {"loop", "session"}:
+        return [f"fetches={show(moment.args.fetches)}"]
+    named = zip(("asks", "feeds", "options"), moment.args, strict=True)
+    return [f"{name}={show(value)}" for name, value in named if value is not None]
