@@ -93,7 +93,9 @@ def test_a_closed_writer_warns_and_drops_and_can_be_reopened(tmp_path):
     writer = tf.summary.FileWriter(tmp_path, filename_suffix=".x")
     writer.add_summary(scalar("a", 1), 1)
     writer.close()
-    with pytest.warns(UserWarning, match=r"FileWriter\(.*\) is closed: events are dropped until reopen"):
+    with pytest.warns(
+        UserWarning, match=r"FileWriter\(.*\) is closed: events are dropped until reopen"
+    ):
         writer.add_summary(scalar("a", 2), 2)
     writer.reopen()
     writer.add_summary(scalar("a", 3), 3)
@@ -150,7 +152,9 @@ def test_damage_is_found_and_a_cut_record_ends_the_file(tmp_path):
     assert list(RecordIterator(path)) == []  # and nothing of that size was allocated
     with pytest.raises(tf.errors.NotFoundError, match="No such file"):
         RecordIterator(tmp_path / "none")
-    with pytest.raises(ValueError, match="compressed record files are not supported, got options 'GZIP'"):
+    with pytest.raises(
+        ValueError, match="compressed record files are not supported, got options 'GZIP'"
+    ):
         RecordIterator(path, "GZIP")
 
 
