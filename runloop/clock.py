@@ -1,9 +1,9 @@
-"""The one place where time is read.
+"""The only module that reads the time.
 
     with clock.use(my_clock):
-        ...                       # everything made in here asks my_clock for the time
+        ...                       # objects created in here read the time from my_clock
 
-An object reads ``clock.current()`` once, when it is made, and keeps what it got.
+An object calls ``clock.current()`` once, when it is created, and keeps that clock.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ __all__ = ["Clock", "SystemClock", "current", "use"]
 
 
 class Clock(Protocol):
-    """What runloop asks of a clock; all values are seconds as ``float``."""
+    """The clock protocol; all values are seconds as ``float``."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back. Durations are measured with it."""
+        """Return seconds since a fixed moment; never goes back. For durations."""
 
     def time(self) -> float:
-        """Seconds since 1970 (UTC). Only for what is shown or stored."""
+        """Return seconds since 1970 (UTC). Only for display and storage."""
 
     def sleep(self, secs: float) -> None:
         """Return once ``secs`` seconds have passed on this clock."""
 
 
 class SystemClock:
-    """The machine's own clock, the default everywhere."""
+    """The system's clock, the default."""
 
     def monotonic(self) -> float:
-        """``time.monotonic()``."""
+        """Return ``time.monotonic()``."""
         return time.monotonic()
 
     def time(self) -> float:
-        """``time.time()``."""
+        """Return ``time.time()``."""
         return time.time()
 
     def sleep(self, secs: float) -> None:
-        """``time.sleep(secs)``."""
+        """Call ``time.sleep(secs)``."""
         time.sleep(secs)
 
 
@@ -51,13 +51,13 @@ _current: ContextVar[Clock] = ContextVar("runloop_clock", default=_SYSTEM)
 
 
 def current() -> Clock:
-    """Return the clock of the innermost ``use`` of this context, else the system's."""
+    """Return the clock of the innermost ``use`` block, or the system's clock."""
     return _current.get()
 
 
 @contextmanager
 def use(other: Clock) -> Iterator[Clock]:
-    """Give ``other`` to everything that is made inside the ``with`` block.
+    """Make ``other`` the clock of every object created inside the ``with`` block.
 
     Args:
         other: An object with ``monotonic()``, ``time()`` and ``sleep(secs)``.
@@ -69,7 +69,7 @@ def use(other: Clock) -> Iterator[Clock]:
     if missing:
         raise TypeError(
             f"a clock needs the methods monotonic(), time() and sleep(secs); "
-            f"{other!r} has no {', '.join(missing)}"
+            f"{other!r} lacks {', '.join(missing)}"
         )
     token = _current.set(other)
     try:

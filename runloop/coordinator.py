@@ -1,4 +1,4 @@
-"""Threads that belong to a session: asked to stop together, failing together."""
+"""Threads that belong to a session: one request stops all, one failure is passed on."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _LONGEST_PAUSE_SECS = 0.25
 
 
 class Coordinator:
-    """Tells threads when to stop, waits for them, and passes on the first exception of any.
+    """Tells threads when to stop, waits for them, and raises the first exception of any.
 
-    It also keeps what has to be cleaned up when a session is closed, whichever way it is left:
-    see :meth:`callback` and :meth:`after_close`.
+    It also holds the cleanup of a session, which runs on every way out: see :meth:`callback` and
+    :meth:`after_close`.
 
     Args:
-        clean_stop_exception_types: Exceptions that ask to stop and are no failure;
+        clean_stop_exception_types: Exceptions that request a stop but do not count as a failure;
             ``(OutOfRangeError,)`` if ``None``.
 
     Attributes:
-        stop_grace_period_secs: Seconds that whoever waits for something at close should wait at
-            most; a monitored session puts its own value here.
-        closing_error: While a monitored session is closed, the exception that is on its way (one
-            that led to a re-creation, too); ``None`` when it ends normally.
+        stop_grace_period_secs: Maximum seconds to wait for anything at close. A monitored session
+            sets it.
+        closing_error: While a monitored session is being closed, the exception that it is left by,
+            or that made it lose its session; ``None`` at a normal end.
 
-    Follows ``tf.train.Coordinator`` of TensorFlow 2.21. ``request_stop`` takes an exception
-    outside of an ``except`` block, too.
+    Follows ``tf.train.Coordinator`` of TensorFlow 2.21; in addition, ``request_stop`` takes an
+    exception outside an ``except`` block.
     """
 
     def __init__(
@@ -57,15 +57,15 @@ class Coordinator:
         self._after_close: list[Callable[[], Any]] = []
 
     def request_stop(self, ex: BaseException | Sequence[Any] | None = None) -> None:
-        """Ask all threads to stop; only the first call's exception is kept.
+        """Request a stop of all threads; only the first call's exception is kept.
 
         Args:
-            ex: The failure to be raised by ``join()`` and ``raise_requested_exception()``: an
-                exception, or what ``sys.exc_info()`` gave.
+            ex: The failure that ``join()`` and ``raise_requested_exception()`` raise: an
+                exception, or the result of ``sys.exc_info()``.
 
         Raises:
-            BaseException: ``ex`` itself, if the threads were joined already: nobody else would
-                see it.
+            BaseException: ``ex`` itself if the threads were already joined, because nothing else
+                would raise it.
         """
         failure = ex if isinstance(ex, BaseException) or ex is None else ex[1]
         with self._lock:
@@ -78,30 +78,30 @@ class Coordinator:
                 self._stop.set()
 
     def clear_stop(self) -> None:
-        """Forget the request to stop, its exception, and that threads were joined."""
+        """Clear the stop request, its exception, and :attr:`joined`."""
         with self._lock:
             self._joined = False
             self._exception = None
             self._stop.clear()
 
     def should_stop(self) -> bool:
-        """Return whether anybody asked to stop."""
+        """Return whether a stop was requested."""
         return self._stop.is_set()
 
     @contextmanager
     def stop_on_exception(self) -> Iterator[None]:
-        """Hand whatever the ``with`` block raises to :meth:`request_stop`; the body of a thread."""
+        """Pass any exception of the ``with`` block to :meth:`request_stop`; for a thread's body."""
         try:
             yield
-        except BaseException as exc:  # handed over whole, raised again by join()
+        except BaseException as exc:  # join() raises it
             self.request_stop(exc)
 
     def wait_for_stop(self, timeout: float | None = None) -> bool:
-        """Wait until somebody asks to stop, at most ``timeout`` seconds; return whether so."""
+        """Wait up to ``timeout`` seconds for a stop request; return whether there is one."""
         return self._stop.wait(timeout)
 
     def register_thread(self, thread: threading.Thread) -> None:
-        """Let ``join()`` wait for ``thread``, too."""
+        """Add a thread for ``join()`` to wait for."""
         with self._lock:
             self._threads.add(thread)
 
@@ -111,16 +111,16 @@ class Coordinator:
         stop_grace_period_secs: float = 120,
         ignore_live_threads: bool = False,
     ) -> None:
-        """Wait for the threads to end: for as long as nobody asked to stop, then a while longer.
+        """Wait for the threads to end: without a limit until a stop is requested, then briefly.
 
         Args:
-            threads: More threads than the registered ones.
-            stop_grace_period_secs: Seconds to wait once a stop was asked for.
-            ignore_live_threads: Only log which threads are alive after that.
+            threads: Threads to wait for besides the registered ones.
+            stop_grace_period_secs: Seconds to wait after a stop was requested.
+            ignore_live_threads: Log the threads that are alive after that, instead of raising.
 
         Raises:
-            BaseException: What a thread handed to ``request_stop``.
-            RuntimeError: If threads are alive after the grace period; names them.
+            BaseException: The exception that was passed to ``request_stop``.
+            RuntimeError: If threads are alive after the grace period; the message names them.
         """
         with self._lock:
             waited = list(self._threads.union(threads or ()))
@@ -139,13 +139,13 @@ class Coordinator:
             _logger.info(message)
 
     def _wait(self, threads: list[threading.Thread], secs: float) -> list[str]:
-        """Wait at most ``secs`` for the threads and return the names of those still alive."""
+        """Wait up to ``secs`` for the threads; return the names of those still alive."""
         deadline = self._clock.monotonic() + secs
         pause = _FIRST_PAUSE_SECS
         while (alive := [thread for thread in threads if thread.is_alive()]) and (
             left := deadline - self._clock.monotonic()
         ) > 0:
-            # The short real wait lets a thread end even where the clock is a fake one.
+            # The short real wait lets a thread end even if the clock is a fake.
             alive[0].join(_FIRST_PAUSE_SECS)
             self._clock.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE_SECS)
@@ -153,16 +153,16 @@ class Coordinator:
 
     @property
     def joined(self) -> bool:
-        """Whether ``join()`` has come to its end."""
+        """Whether ``join()`` is done."""
         return self._joined
 
     @property
     def requested_exception(self) -> BaseException | None:
-        """What was handed to ``request_stop``, if anything was."""
+        """The exception that was passed to ``request_stop``, if any."""
         return self._exception
 
     def raise_requested_exception(self) -> None:
-        """Raise what was handed to ``request_stop``, if anything was."""
+        """Raise the exception that was passed to ``request_stop``, if any."""
         with self._lock:
             if self._exception is not None:
                 raise self._exception
@@ -170,23 +170,23 @@ class Coordinator:
     # -- cleaning up ----------------------------------------------------------------------------
 
     def callback(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Have ``fn(*args, **kwargs)`` called when the session is closed, on every way out.
+        """Register ``fn(*args, **kwargs)`` to be called when the session is closed.
 
-        Callbacks run in reverse order, after the threads have ended and before the session
-        is closed. One that raises does not keep the others from running.
+        It is called on every way out. Callbacks run in reverse order, after the threads have ended
+        and before the session is closed. If one raises, the others still run.
         """
         self._callbacks.append(lambda: fn(*args, **kwargs))
 
     def after_close(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Like :meth:`callback`, but after the session was closed: the very last thing."""
+        """Like :meth:`callback`, but called last, after the session was closed."""
         self._after_close.append(lambda: fn(*args, **kwargs))
 
     def run_callbacks(self) -> list[BaseException]:
-        """Run what :meth:`callback` collected, once; return what was raised."""
+        """Run and clear the functions of :meth:`callback`; return the exceptions they raised."""
         return _drain(self._callbacks)
 
     def run_after_close(self) -> list[BaseException]:
-        """Run what :meth:`after_close` collected, once; return what was raised."""
+        """Run and clear the functions of :meth:`after_close`; return the exceptions."""
         return _drain(self._after_close)
 
 
@@ -195,24 +195,25 @@ def _drain(callbacks: list[Callable[[], Any]]) -> list[BaseException]:
     while callbacks:
         try:
             callbacks.pop()()
-        except BaseException as exc:  # the caller raises it when all have run
+        except BaseException as exc:  # the caller raises it after all have run
             failures.append(exc)
     return failures
 
 
 class LooperThread(threading.Thread):
-    """A daemon thread that calls something again and again until its coordinator stops.
+    """A daemon thread that calls a function repeatedly until its coordinator stops.
 
     Args:
-        coord: The coordinator; an exception of the thread goes to it.
-        timer_interval_secs: Seconds from one call's due time to the next; ``None`` for calls
-            back to back.
-        target: What is called; override :meth:`run_loop` instead if ``None``.
-        args: Its positional arguments.
-        kwargs: Its keyword arguments.
+        coord: The coordinator, which gets the thread's exception.
+        timer_interval_secs: Seconds between the due times of two calls; ``None`` calls without a
+            pause.
+        target: The function to call; if ``None``, override :meth:`run_loop`.
+        args: Positional arguments of ``target``.
+        kwargs: Keyword arguments of ``target``.
 
     Raises:
-        ValueError: If ``coord`` is not a :class:`Coordinator`, or arguments come without target.
+        ValueError: If ``coord`` is not a :class:`Coordinator`, or if ``args`` or ``kwargs`` are
+            given without ``target``.
 
     Follows ``tf.train.LooperThread`` of TensorFlow 2.21.
     """
@@ -246,7 +247,7 @@ class LooperThread(threading.Thread):
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
     ) -> LooperThread:
-        """Make such a thread, start it and return it."""
+        """Create such a thread, start it and return it."""
         looper = LooperThread(coord, timer_interval_secs, target, args, kwargs)
         looper.start()
         return looper
@@ -272,6 +273,6 @@ class LooperThread(threading.Thread):
         """Called once, when the thread ends without an exception."""
 
     def run_loop(self) -> None:
-        """Called again and again; calls ``target``."""
+        """Called repeatedly; calls ``target``."""
         if self._call is not None:
             self._call(*self._call_args, **self._call_kwargs)

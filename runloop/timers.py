@@ -1,11 +1,11 @@
-"""When to fire: timers that count steps or seconds.
+"""Timers that trigger every N steps or seconds.
 
     timer = SecondOrStepTimer(every_steps=10)
     if timer.should_trigger_for_step(step):
         elapsed_secs, elapsed_steps = timer.update_last_triggered_step(step)
 
-A timer carries nothing over a restart: in a new process it triggers at the first step that it is
-asked about, as TensorFlow's does.
+A timer keeps nothing over a restart: in a new process it triggers at the first step that it is
+asked about, like TensorFlow's.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ __all__ = ["NeverTriggerTimer", "SecondOrStepTimer"]
 class SecondOrStepTimer:
     """Triggers at the first step it is asked about, then every N steps or every N seconds.
 
-    Asking changes nothing: the interval starts anew with :meth:`update_last_triggered_step`. The
-    step that triggered last never triggers again, however much time passes. A step counter that
-    went back (a restored session) triggers once it is N steps beyond the last trigger.
+    Asking does not restart the interval; :meth:`update_last_triggered_step` does. The step that
+    triggered last does not trigger again, no matter how much time has passed. If the step goes
+    back (a restored session), the timer triggers N steps after its last trigger.
 
     Args:
         every_secs: Seconds between triggers, an ``int`` or ``float``.
-        every_steps: Steps between triggers. Exactly one of the two must be given.
-        clock: Where seconds come from; :func:`runloop.clock.current` by default.
+        every_steps: Steps between triggers. Give exactly one of the two.
+        clock: The clock to read; :func:`runloop.clock.current` by default.
 
     Raises:
-        ValueError: If none or both of ``every_secs`` and ``every_steps`` are given.
+        ValueError: If not exactly one of ``every_secs`` and ``every_steps`` is given.
 
-    Follows ``tf.train.SecondOrStepTimer`` of TensorFlow 2.21, but for the clock, which is
-    monotonic: setting the machine's date neither delays nor causes a trigger.
+    Follows ``tf.train.SecondOrStepTimer`` of TensorFlow 2.21, except that the clock is monotonic:
+    changing the system time neither delays nor causes a trigger.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class SecondOrStepTimer:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the last trigger: the next step that is asked about triggers."""
+        """Forget the last trigger, so that the next call triggers."""
         self._last_triggered_step: int | None = None
         self._last_triggered_time: float | None = None
 
     def should_trigger_for_step(self, step: int) -> bool:
-        """Return whether the interval has passed at ``step``; changes nothing."""
+        """Return whether the interval is over at ``step``, without restarting it."""
         last_step, last_time = self._last_triggered_step, self._last_triggered_time
         if last_step is None or last_time is None:
             return True
@@ -67,10 +67,10 @@ class SecondOrStepTimer:
         return self._every_steps is not None and bool(step >= last_step + self._every_steps)
 
     def update_last_triggered_step(self, step: int) -> tuple[float | None, int | None]:
-        """Note that ``step`` triggered, now.
+        """Record that ``step`` triggered now, which restarts the interval.
 
         Returns:
-            ``(elapsed_secs, elapsed_steps)`` since the trigger before, ``(None, None)`` at the
+            ``(elapsed_secs, elapsed_steps)`` since the previous trigger; ``(None, None)`` at the
             first.
         """
         now = self._clock.monotonic()
@@ -81,7 +81,7 @@ class SecondOrStepTimer:
         return now - last_time, step - last_step
 
     def last_triggered_step(self) -> int | None:
-        """Return the step that triggered last, ``None`` if none did."""
+        """Return the step that triggered last, or ``None``."""
         return self._last_triggered_step
 
 
@@ -92,7 +92,7 @@ class NeverTriggerTimer:
     """
 
     def reset(self) -> None:
-        """Do nothing: there is nothing to forget."""
+        """Do nothing."""
 
     def should_trigger_for_step(self, step: int) -> bool:
         """Return ``False``."""
@@ -102,7 +102,7 @@ class NeverTriggerTimer:
         self,
         step: int,
     ) -> tuple[float | None, int | None]:
-        """Return ``(None, None)`` and note nothing."""
+        """Return ``(None, None)``."""
         return None, None
 
     def last_triggered_step(self) -> int | None:

@@ -75,7 +75,7 @@ def test_what_is_no_clock_is_refused_with_the_methods_that_it_lacks():
         fails(
             TypeError,
             "a clock needs the methods monotonic(), time() and sleep(secs); "
-            "<Half> has no time, sleep",
+            "<Half> lacks time, sleep",
         ),
         clock.use(Half()),
     ):

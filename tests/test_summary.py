@@ -94,7 +94,7 @@ def test_a_line_that_a_crash_cut_off_is_taken_away(tmp_path, caplog):
         with JsonLinesWriter(tmp_path) as writer:
             writer.add_scalar("v", 0, 3)
         assert [line["step"] for line in read(path)] == [1, 3]
-    assert caplog.messages[0] == f"{path}: took away an unfinished last line of 15 bytes"
+    assert caplog.messages[0] == f"{path}: removed an incomplete last line of 15 bytes"
 
 
 def test_a_file_of_nothing_but_a_cut_off_line_is_emptied(tmp_path):
@@ -162,7 +162,7 @@ def test_what_cannot_be_written_is_refused_by_name(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_an_error_at_once(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match=r"no folder for metrics can be made here: .*file"):
+    with pytest.raises(NotADirectoryError, match=r"can.t create a folder for metrics here: .*file"):
         JsonLinesWriter(tmp_path / "file" / "logs")
 
 
@@ -228,7 +228,7 @@ def test_a_writer_that_fails_does_not_rob_the_later_ones():
         with pytest.raises(OSError, match=r"^full") as caught:
             getattr(writer, method)(*args)
         assert len(caught.value.__notes__) >= 1
-        assert "failed, too: ValueError('odd')" in caught.value.__notes__[-1]
+        assert "failed too: ValueError('odd')" in caught.value.__notes__[-1]
     assert last.scalars == [("a", 1, 2)]
     assert last.calls == ["flush", "close"]
 

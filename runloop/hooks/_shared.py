@@ -1,4 +1,4 @@
-"""What the stock hooks ask of the graph."""
+"""Helpers of the stock hooks: check fetches, find the global step, name a fetch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["check_late_fetches", "label", "require_global_step"]
 
 
 def check_late_fetches(session: Any, fetches: Any) -> None:
-    """Check in ``after_create_session`` what is fetched much later, perhaps at the very end.
+    """Check in ``after_create_session`` that fetches are valid, long before they are run.
 
-    A session that is not runloop's knows by itself what it can fetch, and is not asked.
+    Only a :class:`~runloop.Session` is checked; any other kind of session has its own rules.
 
     Raises:
         TypeError: If a leaf of ``fetches`` is of a kind that can't be fetched.
-        ValueError: If a name is not known.
+        ValueError: If a name is unknown.
     """
     if isinstance(session, Session):
         check_fetches(session.graph, fetches)
@@ -47,7 +47,7 @@ def require_global_step(hook: str) -> Variable:
 
 
 def label(fetch: Any) -> str:
-    """Return what a fetch is called where it is shown: a name is its own."""
+    """Return a fetch's display name: its ``name`` or ``__name__``, else ``str(fetch)``."""
     for attribute in ("name", "__name__"):
         name = getattr(fetch, attribute, None)
         if isinstance(name, str):

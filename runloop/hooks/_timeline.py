@@ -1,4 +1,4 @@
-"""A run's times as Chrome trace events, the format that Perfetto and chrome://tracing open."""
+"""Turn the times of a run into Chrome trace events, for Perfetto and chrome://tracing."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def chrome_trace(
 
     Args:
         step: The global step after the run, shown as the process's name.
-        ops: The ops' times. All times are shifted so that the earliest span begins at 0.
-        hooks: The hooks' times.
-        show_dataflow: Whether arrows lead from each op to the ops that read its results.
-        show_memory: Whether a counter shows the bytes of results that some op has yet to read.
+        ops: Start and duration of each op, in microseconds. All times are shifted so that the
+            earliest span begins at 0.
+        hooks: Start and duration of each hook method, in microseconds.
+        show_dataflow: Draw an arrow from each op to the ops that read its results.
+        show_memory: Add a counter of the result bytes that some op has not read yet.
     """
     starts = [op.start_us for op in ops] + [hook.start_us for hook in hooks]
     start = min(starts, default=0.0)
@@ -75,7 +76,7 @@ def _arrows(ops: Sequence[OpStats], start: float) -> Iterator[dict[str, Any]]:
     ran = {op.name: op for op in ops}
     pairs = [(ran[name], reader) for reader in ops for name in reader.inputs if name in ran]
     for number, (source, reader) in enumerate(pairs):
-        # Both ends in the middle of their spans: a viewer ties an arrow to the span around it.
+        # Each end lies in the middle of its span: viewers attach an arrow to the enclosing span.
         for phase, op, more in (("s", source, {}), ("f", reader, {"bp": "e"})):
             middle = op.start_us - start + op.duration_us / 2
             yield _event(phase, _OPS, source.name, middle, cat="dataflow", id=number, **more)

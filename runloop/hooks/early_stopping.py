@@ -1,4 +1,4 @@
-"""Stop when a metric gets no better, or is good enough."""
+"""Stop when a metric stops improving or reaches a threshold."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _logger = logging.getLogger(__name__)
 
 
 class EarlyStoppingHook(SessionRunHook):
-    """Requests a stop when a metric has got no better for some steps, or has passed a threshold.
+    """Requests a stop when a metric has not improved for some steps, or has passed a threshold.
 
-    The four hooks of TensorFlow's estimator are, for a metric ``m``:
+    It replaces four hooks of TensorFlow's estimator. For a metric ``m``:
 
     ======================================  ====================================================
     ``stop_if_no_decrease_hook(.., m, n)``  ``EarlyStoppingHook(m, mode="min", patience_steps=n)``
@@ -29,34 +29,34 @@ class EarlyStoppingHook(SessionRunHook):
     ``stop_if_higher_hook(.., m, x)``       ``EarlyStoppingHook(m, mode="max", threshold=x)``
     ======================================  ====================================================
 
-    A metric belongs to the step before the run that it was fetched with. The best value and its
-    step are in every checkpoint, so that a run that is started again stops where it would have
-    stopped; started again after that, it makes one more run before it stops. NaN is never better
-    than anything; from the first metric on the patience runs out.
+    A metric counts for the global step before the run that fetched it. The best value and its
+    step are in every checkpoint, so a restarted run stops where the first one would have
+    stopped; started again after that, it makes one more run before it stops. NaN never counts as
+    an improvement, but the patience starts at the first metric, NaN or not.
 
-    A metric that is too dear for every run comes from :class:`InMemoryEvaluatorHook`::
+    Take a metric that is too expensive for every run from :class:`InMemoryEvaluatorHook`::
 
         evaluator = InMemoryEvaluatorHook(evaluate, every_n_iter=500)
         stopper = EarlyStoppingHook(lambda: evaluator.results, mode="max", patience_steps=2000)
 
     Args:
-        metric: A fetch that gives a scalar, evaluated with every run.
+        metric: A fetch that returns a scalar, evaluated in every run.
         mode: ``"min"`` if lower is better, ``"max"`` if higher is.
-        patience_steps: Stop once the best value is this many global steps old; ``None`` for no
-            such limit.
-        min_delta: By how much a value must exceed the best one to be better.
-        min_steps: Metrics of earlier global steps are not looked at.
+        patience_steps: Stop once the best value is this many global steps old; ``None`` never
+            stops for lack of improvement.
+        min_delta: A value must beat the best one by more than this to count as an improvement.
+        min_steps: Ignore metrics of global steps before this one.
         threshold: Stop once the metric is below (``"min"``) or above (``"max"``) this; ``None``
-            for no such limit. At least one of ``patience_steps`` and ``threshold`` must be given.
+            never stops for a good value. Give ``patience_steps``, ``threshold``, or both.
 
     Raises:
-        ValueError: If ``mode`` is neither of the two, a number is out of range, or there is
-            neither ``patience_steps`` nor ``threshold``.
+        ValueError: If ``mode`` is something else, a number is out of range, or neither
+            ``patience_steps`` nor ``threshold`` is given.
         RuntimeError: From ``begin``, if the graph has no global step.
-        TypeError: From ``after_run``, if the metric is no scalar.
+        TypeError: From ``after_run``, if the metric is not a scalar.
 
     Follows ``stop_if_no_decrease_hook`` and its siblings of ``tf.estimator.experimental``,
-    TensorFlow Estimator 2.15, with a fetch in place of evaluation results read from event files.
+    TensorFlow Estimator 2.15, which read evaluation results from event files instead of a fetch.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class EarlyStoppingHook(SessionRunHook):
             raise ValueError(f"EarlyStoppingHook: mode must be 'min' or 'max', got {mode!r}")
         if patience_steps is None and threshold is None:
             raise ValueError(
-                "EarlyStoppingHook: give patience_steps= to stop when the metric gets no better, "
+                "EarlyStoppingHook: give patience_steps= to stop when the metric stops improving, "
                 "threshold= to stop when it is good enough, or both"
             )
         if patience_steps is not None and patience_steps < 1:
@@ -94,12 +94,12 @@ class EarlyStoppingHook(SessionRunHook):
 
     @property
     def best(self) -> float | None:
-        """The best value so far; ``None`` before the first that is not NaN."""
+        """The best value so far; ``None`` while every value was NaN."""
         return self._best
 
     @property
     def best_step(self) -> int | None:
-        """The global step from which the patience counts: that of the best value."""
+        """The global step of the best value, from which the patience is counted."""
         return self._best_step
 
     def state_dict(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class EarlyStoppingHook(SessionRunHook):
         return {"best": self._best, "best_step": self._best_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         best, step = state["best"], state["best_step"]
         self._best = None if best is None else float(best)
         self._best_step = None if step is None else int(step)
@@ -115,7 +115,7 @@ class EarlyStoppingHook(SessionRunHook):
     def begin(self) -> None:
         """Find the global step."""
         self._global_step_tensor = require_global_step("EarlyStoppingHook")
-        # One tuple for all runs: the session then sees at a glance that it has the plan already.
+        # The same tuple for every run lets the session find its plan by identity.
         self._request = RunArgs((self._metric, self._global_step_tensor))
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
@@ -123,7 +123,7 @@ class EarlyStoppingHook(SessionRunHook):
         return self._request
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Request the stop, if it is time."""
+        """Request a stop if the metric is good enough or has not improved for too long."""
         metric, stale_step = run_values.results
         step = int(stale_step)
         if step < self._min_steps:
@@ -134,7 +134,7 @@ class EarlyStoppingHook(SessionRunHook):
             value = float(scalar(f"EarlyStoppingHook: the metric {self._name!r}", metric))
         if self._best_step is None or self._better(value):
             self._best_step = step
-            # A first value that is NaN starts the patience, but any number is better than it.
+            # A NaN as the first value starts the patience, but any number is an improvement.
             self._best = None if math.isnan(value) else float(value)
         if self._threshold is not None and self._beyond(value, self._threshold):
             _logger.info(
@@ -147,7 +147,7 @@ class EarlyStoppingHook(SessionRunHook):
             run_context.request_stop()
         if self._patience_steps is not None and step - self._best_step >= self._patience_steps:
             _logger.info(
-                "%s got no better than %s for %d steps, patience_steps is %d: requesting a stop "
+                "%s did not improve on %s for %d steps, patience_steps is %d: requesting a stop "
                 "at global step %d",
                 self._name,
                 self._best,

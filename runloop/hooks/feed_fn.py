@@ -1,4 +1,4 @@
-"""Feed every run from a function."""
+"""Feed every run with what a function returns."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ class FeedFnHook(SessionRunHook):
     """Adds what a function returns to the feeds of each run.
 
     Args:
-        feed_fn: A function without parameters that returns ``{name, Variable or Op: value}``,
-            or ``None`` for no feed. Kept as the attribute ``feed_fn``.
+        feed_fn: A function without parameters that returns a feed dict
+            (``{name, Variable or Op: value}``), or ``None`` to feed nothing. It stays readable as
+            the attribute ``feed_fn``.
 
     Raises:
-        TypeError: If ``feed_fn`` can't be called.
+        TypeError: If ``feed_fn`` is not callable.
 
     Follows ``tf.train.FeedFnHook`` of TensorFlow 2.21.
     """
@@ -32,5 +33,5 @@ class FeedFnHook(SessionRunHook):
         self.feed_fn = feed_fn
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
-        """Call the function."""
+        """Call ``feed_fn`` and add its feeds to this run."""
         return RunArgs(fetches=None, feed_dict=self.feed_fn())

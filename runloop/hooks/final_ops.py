@@ -1,4 +1,4 @@
-"""Fetch something when the session ends."""
+"""Fetch values when the session ends."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _logger = logging.getLogger(__name__)
 
 
 class FinalOpsHook(SessionRunHook):
-    """Runs fetches in ``end`` and keeps what they gave.
+    """Runs fetches in ``end`` and keeps their values.
 
     Args:
-        final_ops: The fetches, in any structure; ``None`` runs nothing.
+        final_ops: The fetches, in any nesting; ``None`` runs nothing.
         final_ops_feed_dict: Feeds for that run.
 
     Raises:
-        TypeError, ValueError: From ``after_create_session``, if something can't be fetched.
+        TypeError, ValueError: From ``after_create_session``, if a fetch is invalid.
 
     Follows ``tf.train.FinalOpsHook`` of TensorFlow 2.21.
     """
@@ -37,11 +37,11 @@ class FinalOpsHook(SessionRunHook):
 
     @property
     def final_ops_values(self) -> Any:
-        """What the fetches gave, in their structure; ``None`` until the session has ended."""
+        """The fetched values, in the structure of the fetches; ``None`` until ``end`` has run."""
         return self._final_ops_values
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Check that everything can be fetched, which is long before it is."""
+        """Check the fetches now rather than at the end of the training."""
         if self._final_ops is not None:
             check_late_fetches(session, self._final_ops)
 
@@ -49,8 +49,8 @@ class FinalOpsHook(SessionRunHook):
         """Run the fetches.
 
         Raises:
-            OutOfRangeError, StopIteration: If they need data and there is none left; logged with
-                what to do about it.
+            OutOfRangeError, StopIteration: If the fetches need data and the input is exhausted. A
+                warning says what to do about it.
         """
         if self._final_ops is None:
             return
@@ -60,8 +60,8 @@ class FinalOpsHook(SessionRunHook):
             )
         except (OutOfRangeError, StopIteration) as exc:
             _logger.warning(
-                "FinalOpsHook: %r ran out of data (%r). What is fetched at the end must not need "
-                "another batch: let it read variables and attached state only",
+                "FinalOpsHook: the input of %r is exhausted (%r). A fetch at the end must not need "
+                "another batch: let it read only variables and attached state",
                 self._final_ops,
                 exc,
             )

@@ -1,4 +1,4 @@
-"""Wait for others before the first step."""
+"""Wait for a global step before the first run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _logger = logging.getLogger(__name__)
 
 
 class GlobalStepWaiterHook(SessionRunHook):
-    """Holds the first run back until the global step has reached a number.
+    """Delays the first run until the global step has reached ``wait_until_step``.
 
-    Workers of a distributed run are started one after another with it. It looks every half
-    second, on the session's clock, for as long as it takes, once in its life: a session that is
-    re-created does not wait again.
+    Use it to start the workers of a distributed run one after another. It reads the step every
+    half second, without a time limit, and waits only once: a re-created session does not wait
+    again.
 
     Args:
-        wait_until_step: The step to wait for; 0 or less does not wait.
+        wait_until_step: The global step to wait for; with 0 or less the hook does not wait.
 
     Raises:
         RuntimeError: From ``begin``, if the graph has no global step.
@@ -37,11 +37,11 @@ class GlobalStepWaiterHook(SessionRunHook):
     def begin(self) -> None:
         """Find the global step."""
         self._worker_is_started = False
-        # With the underscore: TensorFlow's text has it.
+        # TensorFlow's text has the underscore.
         self._global_step_tensor = require_global_step("_GlobalStepWaiterHook")
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
-        """Wait, the first time."""
+        """Wait before the first run."""
         if self._worker_is_started or self._wait_until_step <= 0:
             return None
         _logger.info("waiting for global step %d before the first run", self._wait_until_step)

@@ -1,4 +1,4 @@
-"""Evaluate while training, without a checkpoint in between."""
+"""Evaluate during training, in the same process and without a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class InMemoryEvaluatorHook(SessionRunHook):
 
         evaluator = InMemoryEvaluatorHook(lambda session: session.run("test_accuracy"))
 
-    It evaluates each time a session was created, so after a restart and after a recovery, too;
-    runs are counted from ``begin``, and the count is not kept over a restart. Listed before a
-    hook that reads :attr:`results`, it has them ready for it.
+    It also evaluates after a restart and after a recovery, because it does so each time a session
+    is created. Runs are counted from ``begin``; the count is not in the checkpoint. List it before
+    a hook that reads :attr:`results`.
 
     Args:
-        evaluate: Called with the session below the hooks: its ``run`` calls no hook. What it
-            returns is kept as :attr:`results`.
+        evaluate: Called with the session below the hooks, whose ``run`` calls no hooks. Its
+            return value is kept as :attr:`results`.
         every_n_iter: Evaluate every N runs, 100 by default.
 
     Raises:
         ValueError: If ``every_n_iter`` is ``None`` or less than 1.
-        TypeError: If ``evaluate`` can't be called.
+        TypeError: If ``evaluate`` is not callable.
 
-    Follows ``tf.estimator.experimental.InMemoryEvaluatorHook`` of TensorFlow Estimator 2.15 in
-    when it evaluates; what it evaluates is a function here.
+    Evaluates at the same moments as ``tf.estimator.experimental.InMemoryEvaluatorHook`` of
+    TensorFlow Estimator 2.15, but calls a function instead of an estimator.
     """
 
     def __init__(self, evaluate: Callable[[Any], Any], every_n_iter: int = 100) -> None:
@@ -48,25 +48,25 @@ class InMemoryEvaluatorHook(SessionRunHook):
 
     @property
     def results(self) -> Any:
-        """What the last evaluation returned; ``None`` before the first."""
+        """The result of the last evaluation; ``None`` before the first."""
         return self._results
 
     def begin(self) -> None:
-        """Start to count anew."""
-        self._iter_count = 0  # the timer starts anew with the first evaluation
+        """Reset the count of runs."""
+        self._iter_count = 0  # the first evaluation restarts the timer
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Evaluate before the first run."""
         self._evaluate(session)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Evaluate, if it is time."""
+        """Evaluate every ``every_n_iter`` runs."""
         self._iter_count += 1
         if self._timer.should_trigger_for_step(self._iter_count):
             self._evaluate(run_context.session)
 
     def end(self, session: Any) -> None:
-        """Evaluate what the training ended with."""
+        """Evaluate the final state."""
         self._evaluate(session)
 
     def _evaluate(self, session: Any) -> None:

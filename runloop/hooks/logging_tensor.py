@@ -1,4 +1,4 @@
-"""Log values now and then."""
+"""Log values at regular intervals."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ class LoggingTensorHook(SessionRunHook):
 
         loss = 0.5, step = 100 (1.234 sec)
 
-    The lines go to the logger ``runloop.hooks.logging_tensor`` at level ``INFO``; a program sees
-    them after ``logging.basicConfig(level=logging.INFO)``. The seconds are those since the line
-    before; the first line has none. Runs are counted from 0 in ``begin``, and the first run is
-    logged; the count is not kept over a restart. Values are those of the run that is logged, so
-    that the global step among them is the one before that run.
+    The lines go to the logger ``runloop.hooks.logging_tensor`` at level ``INFO``; call
+    ``logging.basicConfig(level=logging.INFO)`` to see them. The seconds are the time since the
+    previous line; the first line shows none. The first run is logged. Runs are counted from
+    ``begin``; the count is not in the checkpoint. Variables show their values from before the run,
+    so a logged ``global_step`` is the step before it.
 
     Args:
         tensors: ``{tag: fetch}``, logged in the order of the sorted tags; or an iterable of
-            fetches that are their own tags, logged in their order.
-        every_n_iter: Log every N runs of this session.
-        every_n_secs: Log every N seconds. Exactly one of the two, unless ``at_end``.
-        at_end: Log in ``end`` as well, with a run of its own: don't fetch what changes something.
-        formatter: A function that makes the line from ``{tag: value}``.
+            fetches, each its own tag, logged in the given order.
+        every_n_iter: Log every N runs.
+        every_n_secs: Log every N seconds. Give exactly one of the two, unless ``at_end``.
+        at_end: Log in ``end`` too, in a separate run: do not fetch what changes state.
+        formatter: A function that turns ``{tag: value}`` into the line.
 
     Raises:
         TypeError: If ``tensors`` is a single string.
-        ValueError: If ``every_n_iter`` and ``every_n_secs`` are both given, or none of them and
-            not ``at_end``, or ``every_n_iter`` is less than 1. From ``after_create_session``, if
-            something that is to be fetched is not in the graph.
+        ValueError: If ``every_n_iter`` and ``every_n_secs`` are both given, or neither of them
+            without ``at_end``, or ``every_n_iter`` is less than 1. From ``after_create_session``,
+            if a fetch is not in the graph.
 
     Extension points for subclasses: ``_timer``, ``_iter_count`` (runs so far),
-    ``_should_trigger`` (whether the present run is logged), ``_current_tensors`` (what is
-    fetched, made in ``begin``), ``_tag_order``, ``_formatter``, ``_log_tensors(values)``.
+    ``_should_trigger`` (whether the current run is logged), ``_current_tensors`` (the fetches,
+    made in ``begin``), ``_tag_order``, ``_formatter``, ``_log_tensors(values)``.
 
     Follows ``tf.train.LoggingTensorHook`` of TensorFlow 2.21.
     """
@@ -88,40 +88,40 @@ class LoggingTensorHook(SessionRunHook):
         self._log_at_end = at_end
 
     def begin(self) -> None:
-        """Start to count anew."""
+        """Reset the timer and the count of runs."""
         self._timer.reset()
         self._iter_count = 0
         self._current_tensors = dict(self._tensors)
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Check that everything can be fetched, which may be long before it is."""
+        """Check the fetches now; the first line may come much later."""
         check_late_fetches(session, list(self._current_tensors.values()))
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
-        """Ask for the values, if this run is to be logged."""
+        """Ask for the values if this run is logged."""
         self._should_trigger = self._timer.should_trigger_for_step(self._iter_count)
         return RunArgs(self._current_tensors) if self._should_trigger else None
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Log them."""
+        """Log the values if this run is logged."""
         if self._should_trigger:
             self._log_tensors(run_values.results)
         self._iter_count += 1
 
     def end(self, session: Any) -> None:
-        """Fetch and log once more, if ``at_end``."""
+        """Fetch and log once more if ``at_end``."""
         if self._log_at_end:
             self._log_tensors(session.run(self._current_tensors))
 
     def _log_tensors(self, tensor_values: dict[Any, Any]) -> None:
-        """Log ``{tag: value}`` and note the time. An extension point."""
+        """Log ``{tag: value}`` and restart the timer. An extension point."""
         elapsed_secs, _ = self._timer.update_last_triggered_step(self._iter_count)
         with np.printoptions(suppress=True):
             if self._formatter is not None:
                 _logger.info("%s", self._formatter(tensor_values))
                 return
             line = ", ".join(
-                # A fetch that is its own tag is shown by its name.
+                # A tag may be a Variable or an Op: show its name.
                 f"{label(tag)} = {tensor_values[tag]!s}"
                 for tag in self._tag_order
             )

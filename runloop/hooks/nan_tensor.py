@@ -1,4 +1,4 @@
-"""Stop where a value became NaN."""
+"""Stop when a value becomes NaN."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _logger = logging.getLogger(__name__)
 
 
 class NanTensorHook(SessionRunHook):
-    """Watches a value at every run, and fails or stops when it is NaN.
+    """Checks a value in every run, and raises or requests a stop when it is NaN.
 
     Args:
-        loss_tensor: The fetch to watch: a scalar, or an array in which any NaN counts.
-        fail_on_nan_loss: Whether to raise; if not, a stop is requested.
+        loss_tensor: The fetch to check: a scalar, or an array in which any NaN counts.
+        fail_on_nan_loss: Raise on NaN if true; request a stop if false.
 
     Raises:
-        NanLossDuringTrainingError: From ``after_run``. The updates of the run are done by then,
-            and no checkpoint is written: ``end`` is not called.
-        TypeError: From ``after_run``, if the value is no number and no array of numbers.
+        NanLossDuringTrainingError: From ``after_run``. The run's updates are already committed by
+            then, but no final checkpoint is written, because ``end`` is not called.
+        TypeError: From ``after_run``, if the value is neither a number nor an array of numbers.
 
-    Follows ``tf.train.NanTensorHook`` of TensorFlow 2.21; that one takes scalars only.
+    Follows ``tf.train.NanTensorHook`` of TensorFlow 2.21, which takes only scalars.
     """
 
     def __init__(self, loss_tensor: Any, fail_on_nan_loss: bool = True) -> None:
@@ -42,9 +42,9 @@ class NanTensorHook(SessionRunHook):
         return RunArgs(self._loss_tensor)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Look at it."""
+        """Check the value."""
         value = run_values.results
-        if isinstance(value, float):  # np.float64 among them: this costs least
+        if isinstance(value, float):  # np.float64 is one: the fastest check
             if not math.isnan(value):
                 return
         elif not self._has_nan(value):

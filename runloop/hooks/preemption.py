@@ -1,4 +1,4 @@
-"""End well when the process is told to go."""
+"""Finish cleanly when the process gets SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ _logger = logging.getLogger(__name__)
 
 
 class PreemptionHook(SessionRunHook):
-    """Turns SIGTERM and SIGINT into a normal end of the session, last checkpoint included.
+    """Turns SIGTERM and SIGINT into a normal end of the session, with its last checkpoint.
 
-    At the first signal the running step finishes and a stop is requested, so that the session
-    ends as it always does; one that arrives between two runs may still let the next one run.
-    Once the session is closed, the handlers that were there before are put back and the signal is
-    raised again: the process ends as if it had just arrived (by default, SIGTERM kills it and
-    SIGINT raises ``KeyboardInterrupt`` where the session is left). A second signal, of any of
-    ``signals``, does so at once, in the middle of whatever runs.
+    At the first signal the current run finishes and the hook requests a stop, so the session ends
+    normally. After a signal between two runs, one more run may start. Once the session is closed,
+    the hook restores the previous handlers and raises the signal again, so the process ends as if
+    the signal had just arrived (by default SIGTERM kills it, and SIGINT raises
+    ``KeyboardInterrupt`` where the session is left). A second signal, the same or another of
+    ``signals``, skips the clean end: the previous handlers are restored and it takes effect at
+    once.
 
-    If the session is left by an exception, or closing it fails, the signal is not raised again,
-    but logged: the exception says more than the signal's exit status would. A signal that the
-    process ignores stays ignored. The handlers are in place from the moment the session is
-    created until it is closed.
+    If the session is left by an exception, or closing it fails, the signal is logged instead of
+    raised again: the exception says more than the signal's exit status would. A signal that the
+    process ignores stays ignored. The handlers are installed when the session is created and
+    removed when it is closed.
 
     Args:
-        signals: The signals, as ``signal.Signals`` or their numbers.
+        signals: The signals, as ``signal.Signals`` or numbers.
 
     Raises:
-        TypeError: If ``signals`` is a single signal, or one is given by its name.
-        ValueError: If one is no signal of this system, or can't be caught.
-        RuntimeError: From ``begin``, outside of the main thread, where Python allows no
-            handlers; or if a signal has a handler that Python can't put back.
+        TypeError: If ``signals`` is a single signal, or contains a signal's name.
+        ValueError: If this system does not have one of the signals, or it can't be caught.
+        RuntimeError: From ``begin``, outside the main thread, where Python allows no handlers; or
+            if a signal has a handler that Python can't restore.
     """
 
     def __init__(self, signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> None:
@@ -58,7 +59,7 @@ class PreemptionHook(SessionRunHook):
 
     @property
     def received(self) -> signal.Signals | None:
-        """The signal that arrived; ``None`` if none did since ``begin``."""
+        """The first signal since ``begin``; ``None`` if none has arrived."""
         return self._received
 
     def begin(self) -> None:
@@ -67,7 +68,7 @@ class PreemptionHook(SessionRunHook):
         self._check()
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Install the handlers; they are put back when the session is closed."""
+        """Install the handlers and register their removal at close."""
         self._check()
         self._coord = coord
         coord.after_close(self._closed, coord)
@@ -76,7 +77,7 @@ class PreemptionHook(SessionRunHook):
                 self._previous[number] = signal.signal(number, self._handle)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Request the stop, if a signal has arrived."""
+        """Request a stop if a signal has arrived."""
         if self._received is not None:
             _logger.warning("%s received: requesting a stop", self._received.name)
             run_context.request_stop()
@@ -84,44 +85,44 @@ class PreemptionHook(SessionRunHook):
     def _check(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError(
-                "PreemptionHook works in the main thread only, where Python lets signal handlers "
-                f"be installed; this is {threading.current_thread().name!r}. Make the session in "
-                "the main thread, or leave the hook out"
+                "PreemptionHook works only in the main thread, because Python installs signal "
+                f"handlers only there; this is {threading.current_thread().name!r}. Create the "
+                "session in the main thread, or leave the hook out"
             )
         for number in self._signals:
             if signal.getsignal(number) is None:
                 raise RuntimeError(
-                    f"PreemptionHook: {number.name} has a handler that was not installed by "
-                    f"Python and could not be put back; leave it out of signals="
+                    f"PreemptionHook: {number.name} has a handler that was not installed from "
+                    f"Python and could not be restored; leave it out of signals="
                 )
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # A handler interrupts the main thread at any point, locks held: it takes none itself.
-        # The coordinator does, so another thread asks it; and nothing is logged here.
+        # A handler may interrupt the main thread while it holds any lock, so it must not take one:
+        # no logging here, and another thread calls the coordinator, which has a lock.
         if self._received is None:
             self._received = signal.Signals(number)
             _thread.start_new_thread(self._coord.request_stop, ())
         else:
-            self._put_back()
+            self._restore_handlers()
             signal.raise_signal(number)
 
     def _closed(self, coord: Any) -> None:
-        self._put_back()
+        self._restore_handlers()
         if self._received is None:
             return
         if coord.closing_error is not None:
             _logger.warning(
-                "%s received, and not passed on because of %r",
+                "%s received, but not raised again because of %r",
                 self._received.name,
                 coord.closing_error,
             )
             return
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
-                stream.flush()  # the default of most signals kills without doing so
+                stream.flush()  # the default action of most signals kills without flushing
         signal.raise_signal(self._received)
 
-    def _put_back(self) -> None:
+    def _restore_handlers(self) -> None:
         while self._previous:
             signal.signal(*self._previous.popitem())
 
@@ -129,12 +130,12 @@ class PreemptionHook(SessionRunHook):
 def _checked(value: Any) -> signal.Signals:
     if isinstance(value, str):
         raise TypeError(
-            f"PreemptionHook: a signal is given as signal.SIGTERM or by its number, got {value!r}"
+            f"PreemptionHook: give a signal as signal.SIGTERM or as its number, got {value!r}"
         )
     try:
         number = signal.Signals(value)
     except ValueError as exc:
-        raise ValueError(f"PreemptionHook: this system has no signal {value!r}") from exc
+        raise ValueError(f"PreemptionHook: this system does not have a signal {value!r}") from exc
     if number.name in {"SIGKILL", "SIGSTOP"}:
         raise ValueError(f"PreemptionHook: {number.name} can't be caught; leave it out of signals=")
     return number

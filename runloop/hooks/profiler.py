@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Write a timeline of a run: where its time goes."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ class ProfilerHook(SessionRunHook):
     """Writes a timeline of one run every N steps or seconds.
 
     ``timeline-<step>.json``, named by the global step after the run, is in Chrome's trace format:
-    open it at ``ui.perfetto.dev`` or ``chrome://tracing``. It has a span for every op, and one
-    for every hook's ``before_run`` and ``after_run``. The hooks that come later in the list are
-    not done yet when this one is called, so the file is written after the last of them; if one of
-    them fails, when the next run begins or the session is closed.
+    open it at ``ui.perfetto.dev`` or ``chrome://tracing``. It has a span for every op and for
+    every hook's ``before_run`` and ``after_run``. The file is written after the last hook's
+    ``after_run``, so that hooks later in the list are in it; if one of them fails, it is written
+    when the next run begins or the session is closed.
 
-    The first run only starts the interval, which is not kept over a restart.
+    The first run only starts the interval. The interval is not in the checkpoint.
 
     Args:
         save_steps: Write every N steps.
         save_secs: Write every N seconds. Exactly one of the two must be given.
-        output_dir: The folder, made if it is not there; the current one by default.
-        show_dataflow: Whether arrows lead from each op to the ops that read its results.
-        show_memory: Whether a counter shows how many bytes of results wait for an op that reads
-            them; results that no op reads stay to the end of the run.
+        output_dir: The folder, created if it does not exist; the working directory by default.
+        show_dataflow: Draw an arrow from each op to the ops that read its results.
+        show_memory: Add a counter of the result bytes that an op has still to read; results that
+            no op reads count until the end of the run.
 
     Raises:
         ValueError: If not exactly one of ``save_steps`` and ``save_secs`` is given.
         RuntimeError: From ``begin``, if the graph has no global step.
-        OSError: From ``begin``, if the folder can't be made; and when a file can't be written.
+        OSError: From ``begin``, if the folder can't be created; later, if a file can't be written.
 
-    Follows ``tf.train.ProfilerHook`` of TensorFlow 2.21 in when it traces and what it writes;
-    that one knows no spans of hooks, and writes to an event file as well.
+    Traces the same runs and writes the same files as ``tf.train.ProfilerHook`` of TensorFlow 2.21,
+    which has no spans of hooks and also writes to an event file.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ProfilerHook(SessionRunHook):
         show_dataflow: bool = True,
         show_memory: bool = False,
     ) -> None:
-        from pathlib import Path  # only who profiles pays for the import
+        from pathlib import Path  # imported late: it slows the import of runloop
 
         self._output_dir = Path(output_dir)
         self._show_dataflow = show_dataflow
@@ -66,22 +66,22 @@ class ProfilerHook(SessionRunHook):
 
     @property
     def wants_hook_stats(self) -> bool:
-        """Whether the coming run is to be traced; the times of hooks are then taken, too."""
+        """Whether to trace the next run; the dispatcher then measures the hooks too."""
         return self._next_step is not None and self._timer.should_trigger_for_step(self._next_step)
 
     def begin(self) -> None:
-        """Find the global step and make the folder."""
+        """Find the global step and create the folder."""
         self._next_step = None
         self._global_step_tensor = require_global_step("ProfilerHook")
         make_folder(self._output_dir, "timelines")
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """See to it that a timeline is written, whichever way the session is left."""
+        """Register the writing of a pending timeline, for every way out of the session."""
         if coord is not None:
             coord.callback(self._write)
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
-        """Write the timeline of the run before; ask that this run is traced, if it is time."""
+        """Write a pending timeline; ask for a trace of this run if it is time."""
         self._request_summary = self.wants_hook_stats
         if self._unwritten is not None:
             self._write()
@@ -89,7 +89,7 @@ class ProfilerHook(SessionRunHook):
         return RunArgs(self._global_step_tensor, options=options)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Keep what was traced."""
+        """Keep the trace until the last hook is done."""
         stale_step = run_values.results
         if self._next_step is None:
             self._timer.update_last_triggered_step(stale_step)
@@ -97,21 +97,21 @@ class ProfilerHook(SessionRunHook):
         if self._request_summary:
             step = run_context.session.run(self._global_step_tensor)
             self._timer.update_last_triggered_step(step)
-            # The lists themselves: the hooks still to come add to one of them, and whoever gave
-            # the metadata may give it to the next run, which puts new ones in their place.
+            # Keep the lists, not the metadata: later hooks still append to hook_stats, and the
+            # caller may pass the same metadata to the next run, which replaces both lists.
             metadata = run_values.run_metadata
             self._unwritten = int(step), metadata.step_stats, metadata.hook_stats
             run_context.defer(self._write)
         self._next_step = step + 1
 
     def end(self, session: Any) -> None:
-        """Write the timeline of the last run, if it was traced."""
+        """Write a pending timeline."""
         self._write()
 
     def _write(self) -> None:
         if self._unwritten is None:
             return
-        import json  # as pathlib
+        import json  # imported late, like pathlib
 
         step, step_stats, hook_stats = self._unwritten
         self._unwritten = None
@@ -123,6 +123,6 @@ class ProfilerHook(SessionRunHook):
             show_dataflow=self._show_dataflow,
             show_memory=self._show_memory,
         )
-        _logger.info("saving the timeline of step %d: %s", step, path)
+        _logger.info("Saving the timeline of step %d to %s", step, path)
         with path.open("w", encoding="utf-8") as file:
             json.dump(document, file)

@@ -1,4 +1,4 @@
-"""Steps per second."""
+"""Log and record steps per second."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _logger = logging.getLogger(__name__)
 
 
 class StepCounterHook(SessionRunHook):
-    """Logs and records how many steps are made in a second.
+    """Logs and records the number of global steps per second.
 
         global_step/sec: 12.3
 
-    The first run only starts the count. Where a train op's increment is larger than 1, an interval
-    may end a run late, as in TensorFlow. The line goes to the logger
-    ``runloop.hooks.step_counter`` at level ``INFO``; the scalar is written under the same tag.
-    The first five runs that leave the global step where it was are warned of. Nothing is kept
-    over a restart: the time that a program was not running is in no figure.
+    The first run only starts the count. If a train op increments by more than 1, an interval may
+    end one run late, as in TensorFlow. The line goes to the logger ``runloop.hooks.step_counter``
+    at level ``INFO``; the scalar has the same tag. The first five runs that do not increase the
+    global step log a warning. Nothing is kept over a restart, so the time between two processes
+    never counts.
 
     Args:
         every_n_steps: Count over this many steps, 100 by default.
-        every_n_secs: Count over this many seconds; ``every_n_steps`` must be ``None`` then.
-        output_dir: Where to write the scalar, by :func:`runloop.summary.default_writer`, if there
-            is no ``summary_writer``. ``None`` writes nothing.
-        summary_writer: A writer; it belongs to the caller, who closes it.
+        every_n_secs: Count over this many seconds; set ``every_n_steps=None`` then.
+        output_dir: Folder for the scalars, written by :func:`runloop.summary.default_writer`; used
+            only without ``summary_writer``. ``None`` writes nothing.
+        summary_writer: A writer, which the caller closes.
 
     Raises:
         ValueError: If not exactly one of ``every_n_steps`` and ``every_n_secs`` is given.
         RuntimeError: From ``begin``, if the graph has no global step.
-        OSError: From ``begin``, if ``output_dir`` can't be made.
+        OSError: From ``begin``, if ``output_dir`` can't be created.
 
     Extension points for subclasses: ``_log_and_record(elapsed_steps, elapsed_time,
-    global_step)``, ``_summary_writer`` (``None`` where nothing is written), ``_timer``.
+    global_step)``, ``_summary_writer`` (``None`` if nothing is written), ``_timer``.
 
     Follows ``tf.train.StepCounterHook`` of TensorFlow 2.21.
     """
@@ -64,15 +64,15 @@ class StepCounterHook(SessionRunHook):
         self._warnings_left = 5
 
     def begin(self) -> None:
-        """Find the global step and make the writer."""
+        """Find the global step and create the writer."""
         if self._summary_writer is None and self._output_dir:
             self._summary_writer = self._own_writer = default_writer(self._output_dir)
         self._global_step_tensor = require_global_step("StepCounterHook")
         self._summary_tag = f"{self._global_step_tensor.name}/sec"
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """See to it that the hook's own writer is closed, whichever way the session is left."""
-        # It opens again at the next scalar: a session that is made anew goes on with it.
+        """Register the closing of the hook's own writer, for every way out of the session."""
+        # The writer reopens at the next scalar, so a re-created session goes on with it.
         if self._own_writer is not None and coord is not None:
             coord.callback(self._own_writer.close)
 
@@ -81,12 +81,11 @@ class StepCounterHook(SessionRunHook):
         return RunArgs(self._global_step_tensor)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Log and record, if the interval is over."""
+        """Log and record at the end of each interval."""
         stale_step = run_values.results
         if self._timer.should_trigger_for_step(stale_step + 1):
             step = run_context.session.run(self._global_step_tensor)
-            # The run may not have been a training step: the timer has the last word on the
-            # step that really is.
+            # The run may not have trained, so ask the timer again with the actual step.
             if self._timer.should_trigger_for_step(step):
                 elapsed_time, elapsed_steps = self._timer.update_last_triggered_step(step)
                 if elapsed_time is not None and elapsed_steps is not None:
@@ -94,8 +93,8 @@ class StepCounterHook(SessionRunHook):
         if stale_step == self._last_global_step and self._warnings_left:
             self._warnings_left -= 1
             _logger.warning(
-                "the global step did not grow: %s before this run, %s before the last one; "
-                "steps per second count runs of a train_op",
+                "The global step did not increase: %s before this run, %s before the last one; "
+                "only runs of a train_op count as steps",
                 stale_step,
                 self._last_global_step,
             )
@@ -105,9 +104,9 @@ class StepCounterHook(SessionRunHook):
         """Write and log steps per second. An extension point.
 
         Args:
-            elapsed_steps: Steps since the last time.
-            elapsed_time: Seconds since the last time.
-            global_step: The present step.
+            elapsed_steps: Steps in this interval.
+            elapsed_time: Seconds in this interval.
+            global_step: The current step.
         """
         per_sec = elapsed_steps / elapsed_time if elapsed_time else math.inf
         if self._summary_writer is not None:

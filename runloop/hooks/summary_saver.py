@@ -1,4 +1,4 @@
-"""Save scalars now and then."""
+"""Write summary scalars at regular intervals."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ __all__ = ["SummarySaverHook"]
 
 
 class SummarySaverHook(SessionRunHook):
-    """Writes scalars every N steps or seconds, the first time after the first run.
+    """Writes scalars every N steps or seconds, beginning with the first run.
 
-    The values are those of the run itself, and are written under the global step after it. The
-    interval is not kept over a restart: the first run of a new process is written.
+    Values fetched in a run are written under the global step after it. The interval is not in the
+    checkpoint: the first run of each process is written.
 
     Args:
         save_steps: Write every N steps.
-        save_secs: Write every N seconds. Exactly one of the two must be given.
-        output_dir: Where to write, by :func:`runloop.summary.default_writer`, if there is no
-            ``summary_writer``. With neither, nothing is written.
-        summary_writer: A writer; it belongs to the caller, who closes it.
-        scaffold: Takes ``summary_op`` from this :class:`~runloop.Scaffold`, which by default has
-            what ``graph.summary(tag, fetch)`` registered.
-        summary_op: ``{tag: fetch}``, a fetch that gives ``{tag: scalar}``, or a list of these.
-            Exactly one of ``scaffold`` and ``summary_op`` must be given.
+        save_secs: Write every N seconds. Give exactly one of the two.
+        output_dir: Folder for the scalars, written by :func:`runloop.summary.default_writer`; used
+            only without ``summary_writer``. With neither of them, nothing is written.
+        summary_writer: A writer, which the caller closes.
+        scaffold: A :class:`~runloop.Scaffold` whose ``summary_op`` is used; by default that is
+            everything registered with ``graph.summary(tag, fetch)``.
+        summary_op: ``{tag: fetch}``, a fetch that returns ``{tag: scalar}``, or a list of these.
+            Give exactly one of ``scaffold`` and ``summary_op``.
 
     Raises:
-        ValueError: If ``scaffold`` and ``summary_op``, or ``save_steps`` and ``save_secs``, are
-            both given or both not.
+        ValueError: If not exactly one of ``scaffold`` and ``summary_op``, or of ``save_steps`` and
+            ``save_secs``, is given.
         RuntimeError: From ``begin``, if the graph has no global step.
-        OSError: From ``begin``, if ``output_dir`` can't be made.
-        TypeError: From ``after_run``, if what was fetched is no mapping, or a value no scalar.
+        OSError: From ``begin``, if ``output_dir`` can't be created.
+        TypeError: From ``after_run``, if a fetched summary is not a mapping, or one of its values
+            is not a scalar.
 
-    Extension points for subclasses: ``_request_summary`` (whether the present run is written),
+    Extension points for subclasses: ``_request_summary`` (whether the current run is written),
     ``_get_summary_op()``, ``_summary_writer``, ``_timer``.
 
     Follows ``tf.train.SummarySaverHook`` of TensorFlow 2.21, with scalars in place of protocol
@@ -65,20 +66,20 @@ class SummarySaverHook(SessionRunHook):
         self._timer = SecondOrStepTimer(every_secs=save_secs, every_steps=save_steps)
 
     def begin(self) -> None:
-        """Find the global step and make the writer."""
+        """Find the global step and create the writer."""
         if self._summary_writer is None and self._output_dir:
             self._summary_writer = self._own_writer = default_writer(self._output_dir)
         self._next_step: int | None = None
         self._global_step_tensor = require_global_step("SummarySaverHook")
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """See to it that the hook's own writer is closed, whichever way the session is left."""
-        # It opens again at the next scalar: a session that is made anew goes on with it.
+        """Register the closing of the hook's own writer, for every way out of the session."""
+        # The writer reopens at the next scalar, so a re-created session goes on with it.
         if self._own_writer is not None and coord is not None:
             coord.callback(self._own_writer.close)
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
-        """Ask for the global step and, if this run is to be written, the scalars."""
+        """Ask for the global step and, if this run is written, the scalars."""
         self._request_summary = self._next_step is None or self._timer.should_trigger_for_step(
             self._next_step
         )
@@ -89,7 +90,7 @@ class SummarySaverHook(SessionRunHook):
         return RunArgs({"global_step": self._global_step_tensor, "summary": summaries})
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Write them."""
+        """Write the scalars if this run is written."""
         writer = self._summary_writer
         if writer is None:
             return
@@ -113,7 +114,7 @@ class SummarySaverHook(SessionRunHook):
             self._summary_writer.flush()
 
     def _get_summary_op(self) -> list[Any] | None:
-        """Return what to fetch, as a list; ``None`` where there is nothing. An extension point."""
+        """Return the fetches as a list, or ``None`` for nothing. An extension point."""
         summary_op = self._summary_op
         if summary_op is None:
             summary_op = self._scaffold.summary_op

@@ -1,7 +1,7 @@
-"""Sessions with hooks: who calls the hooks, makes the session, restores it and closes it.
+"""Sessions with hooks: create a session, restore it, call the hooks around each run, close it.
 
-Here live the monitored sessions, the dispatcher, the session creators and the scaffold. The hooks
-themselves live in ``runloop.hooks``; the session below them is ``runloop.session``.
+Here are the monitored sessions, the dispatcher that calls the hooks, the session creators and the
+scaffold. The hooks are in ``runloop.hooks``; the session below them is in ``runloop.session``.
 """
 
 from runloop.monitored.monitored import MonitoredSession, SingularMonitoredSession, StepContext

@@ -1,4 +1,4 @@
-"""One life of a session: made with its coordinator and shown to the hooks, closed in order."""
+"""A session with its coordinator: created, shown to the hooks, closed in order."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ __all__ = ["PREEMPTION_ERRORS", "CoordinatedSession", "raise_first"]
 _logger = logging.getLogger(__name__)
 
 PREEMPTION_ERRORS = (AbortedError, UnavailableError)
-"""After these a session is made anew and the call repeated."""
+"""Errors after which the session is re-created and the call repeated."""
 
 
 class CoordinatedSession:
-    """A session that was made, with its coordinator; the hooks have seen it.
+    """One session and its coordinator, from ``create_session`` to ``close``.
+
+    The constructor creates the session and calls ``after_create_session`` on each hook. If one of
+    them raises, the session is closed and the exception goes on.
 
     Args:
-        creator: Makes the session.
-        hooks: Are told of it by ``after_create_session``.
-        stop_grace_period_secs: Seconds that threads get at close.
-
-    Whatever is raised while it is made comes out, after the session was closed.
+        creator: Creates the session.
+        hooks: The hooks that are called with the session and the coordinator.
+        stop_grace_period_secs: Seconds that the coordinator's threads get to end at close.
     """
 
     def __init__(self, creator: Any, hooks: Dispatcher, stop_grace_period_secs: float) -> None:
@@ -46,13 +47,15 @@ class CoordinatedSession:
             raise_first([exc, *self.close(exc)])
 
     def close(self, error: BaseException | None) -> list[BaseException]:
-        """Stop the threads, run the callbacks, close the session, run what comes after.
+        """Stop the threads, run the callbacks, close the session, run the after-close callbacks.
+
+        Each part runs even if an earlier one raises.
 
         Args:
-            error: The exception that is on its way, if any.
+            error: The exception that the session is left by, if any.
 
         Returns:
-            What was raised on the way; nothing keeps a later part from its turn.
+            Everything that was raised, in order.
         """
         if self._watch is None:
             return self._close(error)
@@ -79,9 +82,10 @@ class CoordinatedSession:
 
 
 def raise_first(failures: list[BaseException], *, reraise: bool = True) -> None:
-    """Make the others of ``failures`` notes on the first, and raise it unless ``reraise=False``.
+    """Raise the first of ``failures``, with the others as notes on it.
 
-    What is raised is an interrupt if there is one: it must not end as a note.
+    An interrupt (not an ``Exception``) is raised in preference to the first: it must not end as a
+    note. With ``reraise=False`` the first only gets the notes.
     """
     if not failures:
         return

@@ -1,4 +1,4 @@
-"""Session creators: make a session and bring it to where it can be run."""
+"""Session creators: create a session and make it ready to run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _POLL_SECS = 30.0
 
 
 class SessionCreator(ABC):
-    """Makes sessions for a monitored session: once, and again whenever one is lost.
+    """Creates the sessions of a monitored session: the first, and one after each loss.
 
-    What it returns needs ``run(fetches, feed_dict, options, run_metadata)`` and ``close()``.
+    The session needs ``run(fetches, feed_dict, options, run_metadata)`` and ``close()``.
 
     Follows ``tf.compat.v1.train.SessionCreator`` of TensorFlow 2.21.
     """
@@ -35,18 +35,18 @@ class SessionCreator(ABC):
 
 
 class ChiefSessionCreator(SessionCreator):
-    """Makes a session and restores it, or initialises it where there is nothing to restore.
+    """Creates a session and restores it, or initialises it if there is no checkpoint.
 
-    In this order: the newest usable checkpoint is restored, else ``init_op`` and ``init_fn``
-    of the scaffold run; then ``ready_for_local_init_op`` is checked, ``local_init_op`` run,
-    and ``ready_op`` checked.
+    In this order: restore the newest usable checkpoint, or else run the scaffold's ``init_op``
+    and ``init_fn``; check ``ready_for_local_init_op``; run ``local_init_op``; check ``ready_op``.
 
     Args:
-        scaffold: The parts; a default :class:`~runloop.Scaffold` if ``None``.
-        master: For TensorFlow's signature; must be empty.
-        config: For TensorFlow's signature; ignored.
-        checkpoint_dir: Folder whose newest whole checkpoint is restored, if it has one.
-        checkpoint_filename_with_path: The file to restore; not both of the two.
+        scaffold: How to initialise and save; a default :class:`~runloop.Scaffold` if ``None``.
+        master: Part of TensorFlow's signature; must be empty.
+        config: Part of TensorFlow's signature; ignored.
+        checkpoint_dir: Folder whose newest whole checkpoint is restored, if there is one.
+        checkpoint_filename_with_path: The file to restore; not together with
+            ``checkpoint_dir``.
         graph: The graph; the default graph at the time of the call if ``None``.
 
     Follows ``tf.compat.v1.train.ChiefSessionCreator`` of TensorFlow 2.21.
@@ -70,12 +70,12 @@ class ChiefSessionCreator(SessionCreator):
         self.graph = graph
 
     def create_session(self) -> Session:
-        """Finalize the scaffold and the graph, make a session, restore or initialise it.
+        """Finalize the scaffold and the graph, create a session, restore or initialise it.
 
         Raises:
             ValueError: If both a folder and a file to restore from are given.
-            RuntimeError: If something is not ready after initialising; says what.
-            CheckpointError: If there are checkpoints and none can be used.
+            RuntimeError: If something is not ready after initialising; the message says what.
+            CheckpointError: If there are checkpoints but none is usable.
         """
         if self._checkpoint_dir and self._checkpoint_file:
             raise ValueError(
@@ -103,15 +103,17 @@ class ChiefSessionCreator(SessionCreator):
             return True
         if not self._checkpoint_dir:
             return False
-        from runloop.checkpoint import restore_newest  # imported late there, too
+        from runloop.checkpoint import (
+            restore_newest,
+        )  # imported late: most programs need no restore
 
         try:
             return restore_newest(saver, session, self._checkpoint_dir) is not None
         except CheckpointMismatchError as exc:
             exc.add_note(
                 f"(this session restores from checkpoint_dir={os.fspath(self._checkpoint_dir)!r}: "
-                f"to begin anew, give it another folder; to keep what fits, give the scaffold an "
-                f"init_fn that restores with strict=False, and another folder)"
+                f"to start over, give it another folder; to keep what fits, give it another folder and "
+                f"the scaffold an init_fn that restores with strict=False)"
             )
             raise
 
@@ -124,13 +126,13 @@ class ChiefSessionCreator(SessionCreator):
 
 
 class WorkerSessionCreator(SessionCreator):
-    """Makes a session and waits until it is ready, without restoring or initialising anything.
+    """Creates a session and waits until it is ready; it neither restores nor initialises.
 
     Args:
-        scaffold: The parts; a default :class:`~runloop.Scaffold` if ``None``.
-        master: For TensorFlow's signature; must be empty.
-        config: For TensorFlow's signature; ignored.
-        max_wait_secs: Seconds to wait at most.
+        scaffold: How to initialise and save; a default :class:`~runloop.Scaffold` if ``None``.
+        master: Part of TensorFlow's signature; must be empty.
+        config: Part of TensorFlow's signature; ignored.
+        max_wait_secs: Maximum wait in seconds.
         graph: The graph; the default graph at the time of the call if ``None``.
 
     Follows ``tf.compat.v1.train.WorkerSessionCreator`` of TensorFlow 2.21.
@@ -153,10 +155,10 @@ class WorkerSessionCreator(SessionCreator):
         self.graph = graph
 
     def create_session(self) -> Session:
-        """Finalize the scaffold and the graph, make a session, wait until it is ready.
+        """Finalize the scaffold and the graph, create a session, wait until it is ready.
 
         Raises:
-            TimeoutError: If it is not ready after ``max_wait_secs``; says what is missing.
+            TimeoutError: If it is not ready after ``max_wait_secs``; the message says what is missing.
         """
         graph = self.graph or get_default_graph()
         deadline = self._clock.monotonic() + self._max_wait_secs

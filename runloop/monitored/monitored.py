@@ -1,4 +1,4 @@
-"""Monitored sessions: hooks ride along on every run, lost sessions are made anew.
+"""Monitored sessions: hooks are called around every run, lost sessions are re-created.
 
 The whole lifecycle is in one class; see :class:`MonitoredSession`.
 """
@@ -32,11 +32,11 @@ _T = TypeVar("_T")
 
 
 class StepContext:
-    """What a ``step_fn`` gets: the session below the hooks, and a way to run with them.
+    """The argument of a ``step_fn``: the session below the hooks, and a way to run with hooks.
 
     Args:
         session: The session below the hooks.
-        run_with_hooks: Runs as ``MonitoredSession.run`` does.
+        run_with_hooks: A function that runs like ``MonitoredSession.run``.
 
     Follows ``tf.compat.v1.train.MonitoredSession.StepContext`` of TensorFlow 2.21.
     """
@@ -51,11 +51,11 @@ class StepContext:
         return self._session
 
     def run_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
-        """Run as ``MonitoredSession.run`` does, with its parameters."""
+        """Run like ``MonitoredSession.run``, with the same parameters."""
         return self._run_with_hooks(*args, **kwargs)
 
     def request_stop(self) -> None:
-        """Leave the loop: raises ``StopIteration``, which ends a ``with`` block normally.
+        """Leave the loop by raising ``StopIteration``, which ends the ``with`` block normally.
 
         Raises:
             StopIteration: Always.
@@ -64,7 +64,7 @@ class StepContext:
 
 
 class _MonitoredSession:
-    """What both kinds of monitored session share; they differ in ``_recovers`` alone."""
+    """Base of both monitored sessions; they differ only in ``_recovers``."""
 
     _recovers: ClassVar[bool]
 
@@ -78,7 +78,7 @@ class _MonitoredSession:
         creator = ChiefSessionCreator(graph=graph) if session_creator is None else session_creator
         if not callable(getattr(creator, "create_session", None)):
             raise TypeError(
-                f"session_creator must have create_session(), got {creator!r}; hooks go to hooks="
+                f"session_creator must have create_session(), got {creator!r}; pass hooks as hooks="
             )
         self._graph = _graph_of(creator, graph)
         watch = Watch.of_this_context()
@@ -107,22 +107,22 @@ class _MonitoredSession:
         options: RunOptions | None = None,
         run_metadata: RunMetadata | None = None,
     ) -> Any:
-        """Run ``fetches`` together with what the hooks ask for.
+        """Run ``fetches`` together with the fetches of the hooks.
 
         Args:
-            fetches: Any nesting of what the session can fetch.
-            feed_dict: Values that override others for this run.
-            options: Merged with the hooks' options, into this very object.
-            run_metadata: Where the run leaves what it recorded.
+            fetches: Any nesting of fetches.
+            feed_dict: Values that override others in this run.
+            options: The hooks' options are merged into this object.
+            run_metadata: The run records its metadata into this object.
 
         Returns:
             The values, in the structure of ``fetches``.
 
         Raises:
-            RuntimeError: If a hook asked to stop before, the session is closed, or one thing is
-                fed twice.
-            Exception: Whatever an op or a hook raises; then ``after_run`` was called on none
-                (on no later hook, if an ``after_run`` raised).
+            RuntimeError: If a hook has requested a stop, the session is closed, or two feeds set
+                the same tensor.
+            Exception: Any error of an op or a hook. If ``before_run`` or the run raised, no
+                ``after_run`` is called; if an ``after_run`` raised, no later one is.
         """
         while True:
             try:
@@ -143,7 +143,7 @@ class _MonitoredSession:
             if life.stop_requested:
                 error = RuntimeError("Run called even after should_stop requested.")
                 error.add_note(
-                    "A hook has asked to stop. Ask before each run: "
+                    "A hook has requested a stop. Check before each run: "
                     "while not session.should_stop(): session.run(...)"
                 )
                 raise error
@@ -151,7 +151,7 @@ class _MonitoredSession:
         except PREEMPTION_ERRORS:
             raise
         except Exception:
-            # The run may have failed because a thread lost what it needs: that is what counts.
+            # A thread's preemption error may be the real cause of this failure: recover from it.
             cause = life.coord.requested_exception
             if isinstance(cause, PREEMPTION_ERRORS):
                 raise cause  # noqa: B904  # the run's own error stays visible as its context
@@ -161,19 +161,19 @@ class _MonitoredSession:
         return result
 
     def run_step_fn(self, step_fn: Callable[[StepContext], _T]) -> _T:
-        """Call ``step_fn`` with a :class:`StepContext`, which may run with or without hooks.
+        """Call ``step_fn`` with a :class:`StepContext`, which can run with or without hooks.
 
-        After an ``AbortedError`` or ``UnavailableError``, ``MonitoredSession`` makes the session
-        anew and calls ``step_fn`` again from its start, with the new session.
+        After an ``AbortedError`` or ``UnavailableError``, ``MonitoredSession`` re-creates the
+        session and calls ``step_fn`` again from its start, with the new session.
 
         Args:
-            step_fn: A function of one parameter that is called ``step_context``.
+            step_fn: A function whose only parameter is named ``step_context`` (besides ``self``).
 
         Returns:
-            What ``step_fn`` returns.
+            The return value of ``step_fn``.
 
         Raises:
-            ValueError: If its parameters are others.
+            ValueError: If ``step_fn`` has other parameters.
             RuntimeError: If the session is closed.
         """
         names = tuple(parameter.name for parameter in parameters(step_fn, "step_fn"))
@@ -186,12 +186,12 @@ class _MonitoredSession:
         while True:
             try:
                 life = self._life or self._make_again()
-                # A lost session is let out of run_with_hooks: the whole step_fn is repeated.
+                # run_with_hooks does not recover by itself, so that the whole step_fn is repeated.
                 return step_fn(StepContext(life.session, partial(self._run_once, life)))
             except PREEMPTION_ERRORS as exc:
                 self._lose(exc)
 
-    # -- lives ----------------------------------------------------------------------------------
+    # -- creating and re-creating ---------------------------------------------------------------
 
     def _make(self) -> CoordinatedSession:
         while True:
@@ -200,7 +200,9 @@ class _MonitoredSession:
             except PREEMPTION_ERRORS as exc:
                 if not self._recovers:
                     raise
-                _logger.warning("Making the session failed, it is tried again: %s", exc)
+                _logger.warning(
+                    "Creating the session failed (%s: %s); trying again.", type(exc).__name__, exc
+                )
 
     def _make_again(self) -> CoordinatedSession:
         if self._closed:
@@ -210,22 +212,26 @@ class _MonitoredSession:
         return self._life
 
     def _lose(self, exc: BaseException) -> None:
-        """Close the session that failed, so that the next use makes another; or raise ``exc``."""
+        """Close the lost session, so that the next use re-creates it; or raise ``exc``."""
         if not self._recovers:
             raise exc
-        _logger.warning("The session was lost, it is made anew: %s: %s", type(exc).__name__, exc)
+        _logger.warning(
+            "Session lost (%s: %s); creating a new one from the newest checkpoint.",
+            type(exc).__name__,
+            exc,
+        )
         life, self._life = self._life, None
         if life is not None:
             raise_first(_without_preemption(life.close(exc)))
 
-    # -- looking --------------------------------------------------------------------------------
+    # -- state ----------------------------------------------------------------------------------
 
     def should_stop(self) -> bool:
-        """Return whether the loop should end: a hook or the coordinator asked, or it is closed.
+        """Return whether the loop should end: a stop was requested, or the session is closed.
 
-        In a ``MonitoredSession``, a thread's ``AbortedError`` or ``UnavailableError`` makes the
-        session anew and gives ``False``, any other failure of a thread ``True``. A
-        ``SingularMonitoredSession`` raises it.
+        If one of the coordinator's threads failed with ``AbortedError`` or ``UnavailableError``,
+        ``MonitoredSession`` re-creates the session and returns ``False``; after any other failure
+        it returns ``True``. ``SingularMonitoredSession`` raises the failure.
         """
         life = self._life
         if life is None:
@@ -239,7 +245,7 @@ class _MonitoredSession:
         except Exception:
             if not self._recovers:
                 raise
-            return True  # the exception itself is raised by leaving
+            return True  # leaving the session raises it
         return life.stop_requested or life.coord.should_stop()
 
     @property
@@ -249,22 +255,22 @@ class _MonitoredSession:
 
     @property
     def hooks(self) -> tuple[Any, ...]:
-        """The hooks, in the order in which they are called."""
+        """The hooks, in calling order."""
         return self._hooks.hooks
 
     def raw_session(self) -> Any:
-        """Return the session below the hooks; ``None`` once this one is closed."""
+        """Return the session below the hooks; ``None`` once it is closed."""
         return None if self._life is None else self._life.session
 
-    # -- the end --------------------------------------------------------------------------------
+    # -- closing --------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Call ``end`` on each hook, then close the session.
 
         Raises:
-            RuntimeError: If it is closed already; no ``end`` is called again.
-            BaseException: The first of what the hooks' ``end``, the threads and the closing
-                raised; the others are notes on it. The session is closed in any case.
+            RuntimeError: If it is already closed; no ``end`` is called again.
+            BaseException: The first error of the hooks' ``end``, the threads or the closing; the
+                others are notes on it. The session is closed in any case.
         """
         self._close(None)
 
@@ -278,7 +284,7 @@ class _MonitoredSession:
                 try:
                     with self._graph.as_default():
                         self._hooks.end(life.session, failures)
-                except BaseException as exc:  # an interrupt: close all the same
+                except BaseException as exc:  # an interrupt: the session is still closed
                     failures.append(exc)
             closing = life.close(error or (failures[0] if failures else None))
             failures += _without_preemption(closing) if self._recovers else closing
@@ -308,21 +314,21 @@ class _MonitoredSession:
 
 
 def _graph_of(creator: Any, graph: Graph | None) -> Graph:
-    """Return the graph of a session: as given, else the creator's own, else the default graph."""
+    """Return the graph: the given one, else the creator's, else the default graph."""
     if graph is not None and not isinstance(graph, Graph):
         raise TypeError(f"graph must be a runloop.Graph, got {graph!r}")
     own = getattr(creator, "graph", None)
-    if not isinstance(own, Graph):  # whatever a creator of another kind calls its graph
+    if not isinstance(own, Graph):  # a foreign creator may use the attribute for anything
         return graph or get_default_graph()
     if graph is not None and graph is not own:
         raise ValueError(
-            f"session_creator makes sessions of {own!r}, but graph is {graph!r}: give only one"
+            f"session_creator creates sessions of {own!r}, but graph is {graph!r}: give only one"
         )
     return own
 
 
 def _without_preemption(failures: list[BaseException]) -> list[BaseException]:
-    """Log the errors that call for a new session, of which there is no more use, and drop them."""
+    """Log and drop preemption errors: a session that is being closed is not re-created."""
     for failure in failures:
         if isinstance(failure, PREEMPTION_ERRORS):
             _logger.warning("While closing: %s: %s", type(failure).__name__, failure)
@@ -330,32 +336,35 @@ def _without_preemption(failures: list[BaseException]) -> list[BaseException]:
 
 
 class MonitoredSession(_MonitoredSession):
-    """A session with hooks, initialised, restored, watched and, when it is lost, made anew.
+    """A session with hooks that is restored when it is created and re-created when it is lost.
 
-    Making it calls ``begin()`` on each hook, finalizes the graph, makes the session through
-    ``session_creator`` and calls ``after_create_session(session, coord)`` on each hook. When an
-    ``AbortedError`` or ``UnavailableError`` comes out of anything in a run, the session is
-    closed and made anew, and the call is repeated, as often as it takes.
+    The constructor calls ``begin()`` on each hook, finalizes the graph, creates the session
+    through ``session_creator`` and calls ``after_create_session(session, coord)`` on each hook.
 
-    As a context manager it is left normally by ``OutOfRangeError`` and ``StopIteration`` too,
-    which it swallows; any other exception goes on, and then no ``end`` is called.
+    When a run raises ``AbortedError`` or ``UnavailableError``, ``MonitoredSession`` closes the
+    session, restores the newest checkpoint (or starts over if there is none), calls
+    ``after_create_session``, and retries the run until it succeeds.
+
+    Leaving the ``with`` block normally, or by ``OutOfRangeError`` or ``StopIteration``, calls
+    ``end`` on each hook and swallows the exception. Any other exception goes on, and ``end`` is
+    skipped.
 
     Args:
-        session_creator: Makes the session: a :class:`~runloop.ChiefSessionCreator` if ``None``,
-            or anything with ``create_session()`` that gives an object with
+        session_creator: Creates the session: a :class:`~runloop.ChiefSessionCreator` if ``None``,
+            or any object whose ``create_session()`` returns an object with
             ``run(fetches, feed_dict, options, run_metadata)`` and ``close()``.
         hooks: The hooks, called in this order.
-        stop_grace_period_secs: Seconds that the coordinator's threads get at close.
-        graph: The graph; that of the creator, or the default graph, if ``None``.
+        stop_grace_period_secs: Seconds that the coordinator's threads get to end at close.
+        graph: The graph; if ``None``, the creator's graph or the default graph.
 
     Raises:
-        TypeError: If one of ``hooks`` is not a hook, or another argument of the wrong kind.
-        ValueError: If the creator has another graph of its own.
+        TypeError: If one of ``hooks`` is not a hook, or another argument has the wrong type.
+        ValueError: If the creator has a different graph.
 
-    Follows ``tf.compat.v1.train.MonitoredSession`` of TensorFlow 2.21. It differs where that
-    is an accident: every ``end`` is called even if one raises, a second ``close()`` calls none,
-    closing never masks the exception on its way, and a session that could not be made leaves
-    the graph open.
+    Follows ``tf.compat.v1.train.MonitoredSession`` of TensorFlow 2.21. It differs where
+    TensorFlow's behaviour is an accident: if one hook's ``end()`` raises, the others' still run; a
+    second ``close()`` calls none; closing never masks the exception that the block is left by; and
+    if the session can't be created, the graph is reopened.
     """
 
     StepContext = StepContext
@@ -373,16 +382,17 @@ class MonitoredSession(_MonitoredSession):
 
 
 class SingularMonitoredSession(_MonitoredSession):
-    """A session with hooks that is made once: errors that would call for a new one come out.
+    """A session with hooks that is never re-created: preemption errors are raised.
 
     Args:
         hooks: The hooks, called in this order.
-        scaffold: The parts; a default :class:`~runloop.Scaffold` if ``None``.
-        master: For TensorFlow's signature; must be empty.
-        config: For TensorFlow's signature; ignored.
-        checkpoint_dir: Folder whose newest whole checkpoint is restored, if it has one.
-        stop_grace_period_secs: Seconds that the coordinator's threads get at close.
-        checkpoint_filename_with_path: The file to restore; not both of the two.
+        scaffold: How to initialise and save; a default :class:`~runloop.Scaffold` if ``None``.
+        master: Part of TensorFlow's signature; must be empty.
+        config: Part of TensorFlow's signature; ignored.
+        checkpoint_dir: Folder whose newest whole checkpoint is restored, if there is one.
+        stop_grace_period_secs: Seconds that the coordinator's threads get to end at close.
+        checkpoint_filename_with_path: The file to restore; not together with
+            ``checkpoint_dir``.
         graph: The graph; the default graph if ``None``.
 
     Raises:

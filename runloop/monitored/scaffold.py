@@ -1,4 +1,4 @@
-"""What a session needs before its first run: how to initialise it, when it is ready, its saver."""
+"""How a session is initialised, when it is ready, and what saves it."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from runloop.graph.tensorflow_names import SAVERS
 __all__ = ["SUMMARY_OP", "Scaffold"]
 
 SUMMARY_OP = "summary_op"
-"""The graph's collection that may hold a summary op."""
+"""Name of the graph's collection for a summary op."""
 
 
 class Scaffold:
-    """The parts that a session is made with; those not given get defaults in :meth:`finalize`.
+    """How a session is initialised and saved; :meth:`finalize` fills in the defaults.
 
     Args:
-        init_op: A fetch that is run when nothing was restored. Variables have their initial
+        init_op: A fetch that is run if no checkpoint was restored. Variables get their initial
             values without it.
-        init_feed_dict: Its feeds.
+        init_feed_dict: Feeds of ``init_op``.
         init_fn: Called as ``init_fn(scaffold, session)`` after ``init_op``.
-        ready_op: A fetch that gives the names of what is not ready yet; empty means ready.
+        ready_op: A fetch that returns the names of what is not ready yet; empty means ready.
         ready_for_local_init_op: The same, checked before ``local_init_op``.
-        local_init_op: A fetch that is run in any case, restored or not.
-        summary_op: A mapping of tag to fetch, or a fetch that gives such a mapping of scalars;
-            the graph's summaries by default.
-        saver: A :class:`~runloop.Saver`; by default the one of the graph's collection
+        local_init_op: A fetch that is run in every new session, restored or not.
+        summary_op: ``{tag: fetch}``, or a fetch that returns ``{tag: scalar}``; the graph's
+            summaries by default.
+        saver: A :class:`~runloop.Saver`; by default the one in the graph's collection
             ``"savers"``, else a new one.
-        copy_from_scaffold: Another scaffold, whose parts are taken where none is given.
+        copy_from_scaffold: Another scaffold, which supplies every argument that is not given.
         local_init_feed_dict: Feeds of ``local_init_op``.
 
     Raises:
@@ -75,18 +75,17 @@ class Scaffold:
         self._saver: Saver | None = own(saver, "_saver")
 
     def finalize(self) -> Scaffold:
-        """Fill in the defaults and finalize the default graph. Doing it again changes nothing.
+        """Fill in the defaults and finalize the default graph. A second call changes nothing.
 
         Raises:
             RuntimeError: If no saver is given and the graph's collection holds several.
-            ValueError: If the graph refers to something that is not there; see
-                ``Graph.finalize``.
+            ValueError: If the graph refers to an unknown name; see ``Graph.finalize``.
         """
         graph = get_default_graph()
         if self._summary_op is None:
             self._summary_op = Scaffold.get_or_default("summary_op", SUMMARY_OP, lambda: None)
         if self._summary_op is None:
-            # Not kept in the collection: the graph may have more of them at its next session.
+            # Not stored in the collection: the graph may have more summaries at its next session.
             self._summary_op = dict(graph.summaries) or None
         if self._saver is None:
             self._saver = Scaffold.get_or_default("saver", SAVERS, Saver)
@@ -97,13 +96,13 @@ class Scaffold:
     def get_or_default(
         arg_name: str, collection_key: str, default_constructor: Callable[[], Any]
     ) -> Any:
-        """Return the only member of a collection of the default graph, making it if need be.
+        """Return the only member of a collection of the default graph, or create it.
 
         Args:
-            arg_name: The scaffold's argument that it stands for.
-            collection_key: The collection.
-            default_constructor: Makes the member where there is none; its result is kept unless
-                ``None``.
+            arg_name: The scaffold's argument, for the error message.
+            collection_key: The collection's name.
+            default_constructor: Creates the member if the collection is empty; a result other than
+                ``None`` is added to the collection.
 
         Raises:
             RuntimeError: If the collection has several members.
@@ -123,7 +122,7 @@ class Scaffold:
 
     @property
     def init_op(self) -> Any:
-        """The fetch that is run when nothing was restored, or ``None``."""
+        """The fetch that is run if no checkpoint was restored, or ``None``."""
         return self._init_op
 
     @property
@@ -133,23 +132,23 @@ class Scaffold:
 
     @property
     def init_fn(self) -> Callable[[Any], None] | None:
-        """``init_fn`` with the scaffold filled in, to be called with the session, or ``None``."""
+        """``init_fn`` bound to this scaffold, called with the session; or ``None``."""
         user_init_fn = self._user_init_fn
         return None if user_init_fn is None else lambda session: user_init_fn(self, session)
 
     @property
     def ready_op(self) -> Any:
-        """The fetch of what is not ready, or ``None``."""
+        """The fetch that returns what is not ready, or ``None``."""
         return self._ready_op
 
     @property
     def ready_for_local_init_op(self) -> Any:
-        """The fetch of what is not ready for ``local_init_op``, or ``None``."""
+        """The fetch that returns what is not ready for ``local_init_op``, or ``None``."""
         return self._ready_for_local_init_op
 
     @property
     def local_init_op(self) -> Any:
-        """The fetch that is run in any case, or ``None``."""
+        """The fetch that is run in every new session, or ``None``."""
         return self._local_init_op
 
     @property
@@ -159,12 +158,12 @@ class Scaffold:
 
     @property
     def summary_op(self) -> Any:
-        """What to save as summaries, or ``None``."""
+        """The fetches to write as summaries, or ``None``."""
         return self._summary_op
 
     @property
     def saver(self) -> Saver | None:
-        """The saver; ``None`` before :meth:`finalize` where none was given."""
+        """The saver; before :meth:`finalize` ``None`` unless one was given."""
         return self._saver
 
     # -- used by the session creators -----------------------------------------------------------
@@ -177,10 +176,10 @@ class Scaffold:
             self.init_fn(session)
 
     def initialize_locally(self, session: Any) -> str | None:
-        """Check that the session is ready for it and run ``local_init_op``.
+        """Check ``ready_for_local_init_op``, then run ``local_init_op``.
 
         Returns:
-            ``None``, or in words what is not ready; then nothing was run.
+            ``None``, or a description of what is not ready; then nothing was run.
         """
         missing = _not_ready(session, self._ready_for_local_init_op)
         if missing is None and self._local_init_op is not None:
@@ -188,11 +187,11 @@ class Scaffold:
         return missing
 
     def not_ready(self, session: Any) -> str | None:
-        """Return in words what ``ready_op`` finds missing, ``None`` if nothing."""
+        """Return a description of what ``ready_op`` reports as missing, or ``None``."""
         return _not_ready(session, self._ready_op)
 
     def describe(self) -> str:
-        """Return the init parts in words, for messages."""
+        """Return a description of the init arguments, for messages."""
         return f"Init op: {self._init_op!r}, init fn: {self._user_init_fn!r}"
 
 
@@ -202,7 +201,7 @@ def _not_ready(session: Any, op: Any) -> str | None:
 
 
 def _names(value: Any) -> list[str]:
-    """Return the names in an answer of whatever kind: one, an array of them, any nesting, none."""
+    """Return the names in a value: a name, an array or any nesting of names, or ``None``."""
     if value is None:
         return []
     if isinstance(value, (set, frozenset)):

@@ -1,4 +1,4 @@
-"""``MonitoredTrainingSession``: a monitored session with the usual hooks, put together."""
+"""``MonitoredTrainingSession``: a monitored session with the usual hooks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["USE_DEFAULT", "MonitoredTrainingSession", "trigger"]
 
 
 class _UseDefault:
-    """Stands for a value that was not given, where ``None`` means "off"."""
+    """Type of the default value of arguments where ``None`` means "off"."""
 
     def __repr__(self) -> str:
         return "USE_DEFAULT"
 
 
 USE_DEFAULT: Any = _UseDefault()
-"""What the triggers of :func:`MonitoredTrainingSession` are by default."""
+"""Default value of the triggers of :func:`MonitoredTrainingSession`."""
 
 
 def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
@@ -51,38 +51,40 @@ def MonitoredTrainingSession(  # noqa: N802  # TensorFlow's name
 ) -> MonitoredSession:
     """Return a :class:`~runloop.MonitoredSession` that restores, saves, counts and summarises.
 
-    In a chief the hooks are, in this order: ``chief_only_hooks``; with ``summary_dir`` (or
-    ``checkpoint_dir`` in its place) a ``StepCounterHook`` and a ``SummarySaverHook``; with
-    ``checkpoint_dir`` a ``CheckpointSaverHook``; then ``hooks``. ``None`` or 0 for a trigger
-    leaves its hook out.
+    A chief's hooks are, in this order: ``chief_only_hooks``; with ``summary_dir`` or
+    ``checkpoint_dir``, a ``StepCounterHook`` and a ``SummarySaverHook``; with ``checkpoint_dir``,
+    a ``CheckpointSaverHook``; then ``hooks``. ``None`` or 0 for a trigger leaves its hook out.
 
     Args:
-        master: For TensorFlow's signature; must be empty.
-        is_chief: ``False`` leaves all hooks but ``hooks`` out, and restores nothing.
+        master: Part of TensorFlow's signature; must be empty.
+        is_chief: ``False`` keeps only ``hooks`` and does not restore.
         checkpoint_dir: Folder to restore from and save to.
-        scaffold: The parts; a default :class:`~runloop.Scaffold` if ``None``.
+        scaffold: How to initialise and save; a default :class:`~runloop.Scaffold` if ``None``.
         hooks: Hooks of every session.
-        chief_only_hooks: Hooks of the chief's session alone.
-        save_checkpoint_secs: Seconds between checkpoints; 600 if neither of the two is given.
-        save_summaries_steps: Steps between summaries; 100 if neither of the two is given.
+        chief_only_hooks: Hooks of the chief's session only.
+        save_checkpoint_secs: Seconds between checkpoints; 600 if neither this nor
+            ``save_checkpoint_steps`` is given.
+        save_summaries_steps: Steps between summaries; 100 if neither this nor
+            ``save_summaries_secs`` is given.
         save_summaries_secs: Seconds between summaries.
-        config: For TensorFlow's signature; ignored.
-        stop_grace_period_secs: Seconds that the coordinator's threads get at close.
-        log_step_count_steps: Steps between lines of ``global_step/sec``.
-        max_wait_secs: Seconds that a session that is not the chief's waits until it is ready.
+        config: Part of TensorFlow's signature; ignored.
+        stop_grace_period_secs: Seconds that the coordinator's threads get to end at close.
+        log_step_count_steps: Steps between ``global_step/sec`` log lines.
+        max_wait_secs: Seconds that a worker's session waits to become ready.
         save_checkpoint_steps: Steps between checkpoints.
         summary_dir: Folder for summaries, ``checkpoint_dir`` if ``None``.
-        save_graph_def: For TensorFlow's signature; ignored, there is no graph definition.
+        save_graph_def: Part of TensorFlow's signature; ignored, because runloop has no graph
+            definition.
         graph: The graph; the default graph if ``None``.
-        summary_writer: Where scalars go in place of ``metrics.jsonl``; stays yours to close.
+        summary_writer: Writes the scalars instead of ``metrics.jsonl``; the caller closes it.
 
     Raises:
-        TypeError: If something is not a hook.
+        TypeError: If one of the hooks is not a hook.
         ValueError: If both seconds and steps are given for one trigger.
-        RuntimeError: If a default hook needs the global step and there is none.
-        OSError: If ``summary_dir`` can't be made.
-        CheckpointError: If there are checkpoints and none can be used, or the first one can't be
-            written (that is an ``OSError``, too).
+        RuntimeError: If a default hook needs the global step and the graph has none.
+        OSError: If ``summary_dir`` can't be created.
+        CheckpointError: If there are checkpoints but none is usable, or the first save fails (also an
+            ``OSError``).
 
     Follows ``tf.compat.v1.train.MonitoredTrainingSession`` of TensorFlow 2.21.
     """
@@ -126,7 +128,7 @@ def _is_on(every: float | None) -> bool:
 
 
 def trigger(secs: Any, steps: Any, default: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Return seconds and steps of one trigger: what was given, or both defaults if neither was."""
+    """Return one trigger's (seconds, steps) as given, or ``default`` if neither was given."""
     if secs is USE_DEFAULT and steps is USE_DEFAULT:
         return default
     return (None if secs is USE_DEFAULT else secs, None if steps is USE_DEFAULT else steps)

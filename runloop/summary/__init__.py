@@ -1,9 +1,9 @@
-"""Where scalars go: the protocol of writers, and the writers that come with runloop.
+"""Summary writers: the protocol, JSON Lines, TensorBoard, and a fan-out.
 
     with JsonLinesWriter("logs") as writer:
-        writer.add_scalar("loss", 0.5, 100)     # one line more in logs/metrics.jsonl
+        writer.add_scalar("loss", 0.5, 100)     # appends a line to logs/metrics.jsonl
 
-Hooks that write take any of them, or one of torch's or tensorboardX's, as ``summary_writer=``.
+Hooks take any of them as ``summary_writer=``, or a writer of torch or tensorboardX.
 """
 
 from runloop.summary.fan_out import FanOutWriter

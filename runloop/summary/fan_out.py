@@ -1,25 +1,25 @@
-"""One writer in front of several."""
+"""A writer that passes everything to several writers."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
-from runloop.summary.writer import SummaryWriter
+from runloop.summary.writer import ClosingWriter, SummaryWriter
 
 __all__ = ["FanOutWriter"]
 
 
-class FanOutWriter:
-    """Hands everything on to several writers, in order.
+class FanOutWriter(ClosingWriter):
+    """Passes everything to several writers, in order.
 
-    A writer that fails does not rob the later ones: each is called, then the first error is
-    raised and the others are notes on it.
+    If a writer fails, the later ones are still called; then the first error is raised, with the
+    others as notes on it.
 
     Args:
-        writers: The writers. They are closed by :meth:`close`.
+        writers: The writers; :meth:`close` closes them.
 
     Raises:
-        TypeError: If one has no ``add_scalar``, ``flush`` or ``close``.
+        TypeError: If one lacks ``add_scalar``, ``flush`` or ``close``.
     """
 
     def __init__(self, *writers: SummaryWriter) -> None:
@@ -33,7 +33,7 @@ class FanOutWriter:
 
     @property
     def writers(self) -> tuple[SummaryWriter, ...]:
-        """The writers behind this one, in order."""
+        """The writers, in order."""
         return self._writers
 
     def add_scalar(self, tag: str, value: Any, step: int) -> None:
@@ -48,21 +48,15 @@ class FanOutWriter:
         """Call ``close()`` of each."""
         self._each("close")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _each(self, method: str, *args: Any) -> None:
         first: Exception | None = None
         for writer in self._writers:
             try:
                 getattr(writer, method)(*args)
-            except Exception as exc:  # whatever it is, the later writers get their call
+            except Exception as exc:  # raised below, after the later writers were called
                 if first is None:
                     first = exc
                 else:
-                    first.add_note(f"{method} of {writer!r} failed, too: {exc!r}")
+                    first.add_note(f"{method} of {writer!r} failed too: {exc!r}")
         if first is not None:
             raise first

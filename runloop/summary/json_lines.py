@@ -1,4 +1,4 @@
-"""Scalars as JSON Lines: readable by a person, by ``tail -f``, and by everything else."""
+"""Scalars as JSON Lines: one line each, readable by people, ``tail -f`` and any JSON parser."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import logging
 import math
 import operator
 import os
-import threading
 from io import FileIO
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from runloop import clock
-from runloop.summary.writer import SummaryWriter, make_folder, scalar
+from runloop.summary.writer import FileWriter, SummaryWriter, make_folder, scalar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,40 +17,36 @@ if TYPE_CHECKING:
 __all__ = ["JsonLinesWriter", "default_writer"]
 
 _logger = logging.getLogger(__name__)
-_TAIL = 1 << 16  # bytes looked at, at a time, for the beginning of an unfinished last line
+_TAIL = 1 << 16  # block size in bytes of the backward search for the last line
 
 
-class JsonLinesWriter:
-    """Appends one JSON object a scalar to ``<logdir>/metrics.jsonl``.
+class JsonLinesWriter(FileWriter):
+    """Appends one JSON object per scalar to ``<logdir>/metrics.jsonl``.
 
         {"step": 100, "tag": "loss", "value": 0.5, "time": 1767225600.0}
 
     ``time`` is in seconds since 1970. Every line is strict JSON: a value that is not finite is
     the string ``"NaN"``, ``"Infinity"`` or ``"-Infinity"``, which ``float()`` reads. Each line
-    is one ``write`` to the end of the file and can be read at once by others, so that several
-    writers, of several processes too, may append to one file.
+    is one ``write`` to the end of the file, which others can read at once; several writers, even
+    in several processes, may append to the same file.
 
-    The file goes on where it ended: a run that is started again appends, and where it repeats
-    steps the later line of a step and tag is the valid one. A last line that a crash cut off is
-    taken away when the file is opened. It is opened at the first scalar, also at the first one
-    after :meth:`close`.
+    A restarted run appends to the file; if it repeats a step, the later line of that step and tag
+    is the valid one. The file is opened at the first scalar, and again at the first scalar after
+    :meth:`close`. An incomplete last line, left by a crash, is removed when the file is opened.
 
     Args:
-        logdir: The folder, made if it is not there.
-        filename: The file's name in it.
+        logdir: The folder, created if it does not exist.
+        filename: The file's name in the folder.
 
     Raises:
-        OSError: If the folder can't be made; and from ``add_scalar``, if the file can't be
-            opened or written.
+        OSError: If the folder can't be created; from ``add_scalar``, if the file can't be opened
+            or written.
     """
 
     def __init__(self, logdir: str | os.PathLike[str], *, filename: str = "metrics.jsonl") -> None:
-        from pathlib import Path  # only who writes pays for the import
+        from pathlib import Path  # imported late: it slows the import of runloop
 
-        self._path = Path(logdir, filename)
-        self._clock = clock.current()
-        self._lock = threading.Lock()
-        self._file: FileIO | None = None
+        super().__init__(Path(logdir, filename))
         make_folder(self._path.parent, "metrics")
 
     @property
@@ -64,15 +58,15 @@ class JsonLinesWriter:
         """Append one line.
 
         Args:
-            tag: What the scalar is called.
+            tag: The scalar's name.
             value: A number, or an array of any library with exactly one element.
-            step: An integer of any kind.
+            step: A Python or NumPy integer.
 
         Raises:
-            TypeError: If ``value`` is no scalar or ``step`` no integer.
+            TypeError: If ``value`` is not a scalar or ``step`` is not an integer.
             OSError: If the file can't be opened or written.
         """
-        import json  # as pathlib
+        import json  # imported late, like pathlib
 
         number = scalar(f"the value of {tag!r}", value)
         line = json.dumps(
@@ -88,29 +82,10 @@ class JsonLinesWriter:
         with self._lock:
             if self._file is None:
                 self._file = _open(self._path)
-            # A tag may hold a lone surrogate; JSON's escape for it is the same as Python's.
+            # A tag may contain a lone surrogate; JSON and Python escape it the same way.
             data = memoryview((line + "\n").encode("utf-8", "backslashreplace"))
-            while data:  # a write may be short; the next one then says why
+            while data:  # a write may be short; then the next one raises the reason
                 data = data[self._file.write(data) :]
-
-    def flush(self) -> None:
-        """Do nothing: each line is handed to the system when it is added."""
-
-    def close(self) -> None:
-        """Close the file, if it is open."""
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"JsonLinesWriter({str(self._path)!r})"
 
 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
@@ -134,7 +109,7 @@ def _open(path: Path) -> FileIO:
 
 
 def _mend(file: FileIO, path: Path) -> None:
-    """Make the file end with a whole line."""
+    """Make the file end with a complete line."""
     end = file.seek(0, os.SEEK_END)
     start, tail = end, b""
     while start > 0 and b"\n" not in tail:
@@ -144,17 +119,17 @@ def _mend(file: FileIO, path: Path) -> None:
     last = tail[tail.rfind(b"\n") + 1 :]
     if not last:
         return
-    import json  # as pathlib
+    import json  # imported late, like pathlib
 
     try:
         json.loads(last)
     except ValueError:
         file.truncate(end - len(last))
-        _logger.warning("%s: took away an unfinished last line of %d bytes", path, len(last))
+        _logger.warning("%s: removed an incomplete last line of %d bytes", path, len(last))
     else:
-        file.write(b"\n")  # whole but for its end, as an editor may leave it
+        file.write(b"\n")  # only the line break is missing, as some editors leave it
 
 
 def default_writer(logdir: str | os.PathLike[str]) -> SummaryWriter:
-    """Return the writer that hooks make for ``output_dir=``: JSON Lines, no dependency."""
+    """Return the writer that hooks create for ``output_dir=``: a :class:`JsonLinesWriter`."""
     return JsonLinesWriter(logdir)

@@ -29,7 +29,7 @@ def test_arguments_are_checked():
         stopping(mode="low", patience_steps=1)
     with pytest.raises(
         ValueError,
-        match=r"^EarlyStoppingHook: give patience_steps= to stop when the metric gets no better, "
+        match=r"^EarlyStoppingHook: give patience_steps= to stop when the metric stops improving, "
         r"threshold= to stop when it is good enough, or both$",
     ):
         stopping(mode="min")
@@ -170,7 +170,7 @@ def test_a_stop_is_explained(caplog):
     stops_after([1, 0, 0, 0], mode="min", threshold=0.5)
     assert lines(caplog, "early_stopping") == [
         (
-            "loss got no better than 1.0 for 2 steps, patience_steps is 2: requesting a stop "
+            "loss did not improve on 1.0 for 2 steps, patience_steps is 2: requesting a stop "
             "at global step 2"
         ),
         "loss = 0 at global step 1 has passed the threshold 0.5: requesting a stop",

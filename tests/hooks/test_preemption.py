@@ -189,7 +189,7 @@ def test_a_second_sigint_interrupts_the_step():
         child.send(signal.SIGINT)
         out, err, status = child.ends()
         assert (out, status) == (["interrupted"], 0)
-        assert "SIGINT received, and not passed on because of KeyboardInterrupt()" in err
+        assert "SIGINT received, but not raised again because of KeyboardInterrupt()" in err
 
 
 def test_a_signal_between_two_runs_stops_before_the_next():
@@ -256,7 +256,7 @@ def test_a_failing_end_is_not_hidden_by_the_signal():
         child.go_on()
         out, err, status = child.ends()
         assert out == ["step 0 done", "end at 1"]
-        assert "SIGTERM received, and not passed on because of OSError('disk full')" in err
+        assert "SIGTERM received, but not raised again because of OSError('disk full')" in err
         assert err.rstrip().endswith("OSError: disk full")
         assert status == 1
 
@@ -389,8 +389,8 @@ def test_outside_of_the_main_thread_it_says_so():
     thread.join()
     assert errors == [
         (
-            "PreemptionHook works in the main thread only, where Python lets signal handlers be "
-            "installed; this is 'trainer'. Make the session in the main thread, or leave the "
+            "PreemptionHook works only in the main thread, because Python installs signal handlers "
+            "only there; this is 'trainer'. Create the session in the main thread, or leave the "
             "hook out"
         )
     ]
@@ -400,8 +400,8 @@ def test_a_handler_that_python_cannot_put_back_is_refused(monkeypatch):
     monkeypatch.setattr(signal, "getsignal", lambda number: None)
     with pytest.raises(
         RuntimeError,
-        match=r"^PreemptionHook: SIGTERM has a handler that was not installed by Python and could "
-        r"not be put back; leave it out of signals=$",
+        match=r"^PreemptionHook: SIGTERM has a handler that was not installed from Python and could "
+        r"not be restored; leave it out of signals=$",
     ):
         rl.PreemptionHook().begin()
 
@@ -419,10 +419,12 @@ def test_signals_are_checked():
         rl.PreemptionHook("SIGTERM")
     with pytest.raises(
         TypeError,
-        match=r"^PreemptionHook: a signal is given as signal\.SIGTERM or by its number, got 'INT'$",
+        match=r"^PreemptionHook: give a signal as signal\.SIGTERM or as its number, got 'INT'$",
     ):
         rl.PreemptionHook(["INT"])
-    with pytest.raises(ValueError, match=r"^PreemptionHook: this system has no signal 4711$"):
+    with pytest.raises(
+        ValueError, match=r"^PreemptionHook: this system does not have a signal 4711$"
+    ):
         rl.PreemptionHook([4711])
     with pytest.raises(
         ValueError, match=r"^PreemptionHook: SIGKILL can't be caught; leave it out of signals=$"

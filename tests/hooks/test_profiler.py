@@ -226,5 +226,5 @@ def test_metadata_that_the_caller_uses_again_is_no_matter(tmp_path):
 def test_a_folder_that_cannot_be_made_is_an_error_before_the_session_is_made(tmp_path):
     (tmp_path / "file").touch()
     hook = rl.ProfilerHook(2, output_dir=tmp_path / "file")
-    with pytest.raises(FileExistsError, match=r"no folder for timelines can be made here: .*file"):
+    with pytest.raises(FileExistsError, match=r"can.t create a folder for timelines here: .*file"):
         rl.MonitoredSession(hooks=[hook], graph=program())

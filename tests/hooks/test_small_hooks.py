@@ -85,8 +85,8 @@ def test_final_ops_that_need_data_say_so_and_fail(caplog):
     with pytest.raises(rl.errors.OutOfRangeError):
         session.close()
     (line,) = lines(caplog, "final_ops")
-    assert line.startswith("FinalOpsHook: 'x' ran out of data (OutOfRangeError(")
-    assert "let it read variables and attached state only" in line
+    assert line.startswith("FinalOpsHook: the input of 'x' is exhausted (OutOfRangeError(")
+    assert "let it read only variables and attached state" in line
 
 
 def test_unknown_final_ops_are_an_error_before_the_first_run():

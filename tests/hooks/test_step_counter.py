@@ -63,8 +63,8 @@ def test_a_step_that_stays_is_warned_of_five_times(caplog, time):
         lines(caplog, "step_counter")
         == [
             (
-                "the global step did not grow: 0 before this run, 0 before the last one; "
-                "steps per second count runs of a train_op"
+                "The global step did not increase: 0 before this run, 0 before the last one; "
+                "only runs of a train_op count as steps"
             )
         ]
         * 5

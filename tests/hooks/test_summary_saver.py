@@ -132,7 +132,7 @@ def test_two_hooks_may_write_to_one_folder(tmp_path, time):
 def test_a_folder_that_cannot_be_made_is_an_error_before_the_session_is_made(tmp_path):
     (tmp_path / "file").touch()
     hook = rl.SummarySaverHook(1, output_dir=tmp_path / "file", summary_op={"v": "loss"})
-    with pytest.raises(FileExistsError, match=r"no folder for metrics can be made here: .*file"):
+    with pytest.raises(FileExistsError, match=r"can.t create a folder for metrics here: .*file"):
         rl.MonitoredSession(hooks=[hook], graph=program(LOSSES))
 
 

@@ -227,4 +227,4 @@ def test_who_changed_the_model_is_told_what_to_do(tmp_path):
         ChiefSessionCreator(checkpoint_dir=str(tmp_path), graph=changed).create_session()
     (note,) = caught.value.__notes__
     assert f"checkpoint_dir={str(tmp_path)!r}" in note
-    assert "to begin anew, give it another folder" in note
+    assert "to start over, give it another folder" in note

@@ -280,7 +280,8 @@ def test_a_single_hook_is_told_to_be_a_list(kind):
 def test_hooks_in_the_place_of_the_creator_are_told_where_they_belong():
     hooks = [SessionRunHook()]
     with fails(
-        TypeError, f"session_creator must have create_session(), got {hooks!r}; hooks go to hooks="
+        TypeError,
+        f"session_creator must have create_session(), got {hooks!r}; pass hooks as hooks=",
     ):
         MonitoredSession(hooks)
 
@@ -300,7 +301,7 @@ def test_the_graph_of_the_creator_is_used_and_another_refused():
         session.close()
     with fails(
         ValueError,
-        f"session_creator makes sessions of {graph!r}, but graph is {other!r}: give only one",
+        f"session_creator creates sessions of {graph!r}, but graph is {other!r}: give only one",
     ):
         MonitoredSession(creator, graph=other)
 

@@ -253,7 +253,8 @@ def test_the_graph_is_the_default_graph_while_a_session_is_made_anew():
 def test_losses_are_logged(caplog):
     with MonitoredSession(graph=program([], [AbortedError("the worker")])) as session:
         session.run("train")
-    assert "The session was lost, it is made anew: AbortedError: the worker" in caplog.messages
+    line = "Session lost (AbortedError: the worker); creating a new one from the newest checkpoint."
+    assert line in caplog.messages
 
 
 # -- lost while a session is made -----------------------------------------------------------------
