@@ -2,8 +2,8 @@
 
 A :class:`Session` runs *fetches* against a :class:`Graph` of named variables and plain functions;
 hooks ride along on every run of a :class:`MonitoredSession`; a :class:`Saver` writes the state as
-safetensors files that survive a crash at any moment. :func:`MonitoredTrainingSession` puts the
-usual parts together.
+safetensors files that survive a crash at any moment. :func:`MonitoredTrainingSession` combines the
+usual parts.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Batches of NumPy arrays, with a position that a checkpoint can hold."""
+"""Batches of NumPy arrays, with a position that checkpoints save."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ __all__ = ["Batches"]
 
 
 class Batches:
-    """An iterator over batches of arrays that knows where it is.
+    """An iterator over batches of arrays with a position that can be saved and restored.
 
         graph.input(("x", "y"), Batches((images, labels), 32, seed=1))
 
-    A batch has the structure of ``arrays``. It is a copy, the caller's to change. Every epoch
-    shows each sample once; the last batch of an epoch is smaller where the batch size does not
-    divide the number of samples. The order of an epoch follows from the seed and the epoch's
-    number alone.
+    A batch has the structure of ``arrays``. It is a copy: the caller may change it. Every epoch
+    has each sample once; the last batch of an epoch is smaller if the batch size does not
+    divide the number of samples. The order of an epoch depends only on the seed and the
+    number of the epoch.
 
-    As a graph's input it is attached, so that its position is in every checkpoint, and a run
-    that is resumed in the middle of an epoch sees the batches that it would have seen.
-    ``iter()`` does not start it over: it is its own iterator.
+    As an input of a graph it is attached: every checkpoint holds its position, and a run that is
+    resumed in the middle of an epoch gets the remaining batches of that epoch. It is its own
+    iterator: ``iter()`` does not start it over.
 
     Args:
         arrays: An array, or a tuple, list or mapping of arrays, all of the same first length:
             the number of samples. Not copied; memory maps are read batch by batch.
         batch_size: Samples in a batch.
-        shuffle: Whether each epoch has an order of its own; else that of the arrays.
-        seed: Of the orders: an ``int``, or ``None`` for another one each time.
-        epochs: How often each sample is shown before ``StopIteration``; ``None`` is for ever.
+        shuffle: Whether to shuffle each epoch differently; else the order of the arrays.
+        seed: Seed of the shuffling: an ``int``, or ``None`` for a random one.
+        epochs: Number of epochs before ``StopIteration``; ``None`` for no limit.
 
     Raises:
         TypeError: If ``batch_size``, ``seed`` or ``epochs`` is not an integer.
-        ValueError: If there is no array or no sample, the lengths differ, or ``batch_size`` or
+        ValueError: If the arrays or samples are missing, the lengths differ, or ``batch_size`` or
             ``epochs`` is less than 1.
     """
 
@@ -48,7 +48,7 @@ class Batches:
         seed: int | None = 0,
         epochs: int | None = None,
     ) -> None:
-        # One dict inside; the structure that was given comes back in _like().
+        # Kept as one dict; _like() restores the given structure.
         self._given = arrays
         if isinstance(arrays, Mapping):
             named = {key: np.asarray(value) for key, value in arrays.items()}
@@ -68,7 +68,7 @@ class Batches:
 
     @property
     def epoch(self) -> int:
-        """How many epochs have been shown whole."""
+        """The number of completed epochs."""
         return self._epoch + (self._position == self._length)
 
     def __iter__(self) -> Batches:
@@ -98,7 +98,7 @@ class Batches:
         return self._like(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position: plain numbers, a few bytes however much data there is."""
+        """Return the position: a few plain numbers, whatever the size of the data."""
         return {
             "epoch": self._epoch,
             "position": self._position,
@@ -108,11 +108,11 @@ class Batches:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to a position that :meth:`state_dict` gave; the seed is taken over with it.
+        """Go to a position from :meth:`state_dict`; it includes the seed.
 
         Raises:
-            ValueError: If the position belongs to another number of samples, to another
-                ``shuffle``, or is none. Nothing is changed then.
+            ValueError: If the position belongs to another number of samples or another
+                ``shuffle``, or is invalid. Then nothing has changed.
         """
         missing = self.state_dict().keys() - state.keys()
         if missing:
@@ -121,13 +121,13 @@ class Batches:
             if state[name] != mine:
                 raise ValueError(
                     f"Batches: the state was saved with {name}={state[name]!r}, these have "
-                    f"{name}={mine!r}: a position in one order means nothing in the other. "
+                    f"{name}={mine!r}: positions in one do not carry over to the other. "
                     f"Use the same data, or start without the saved state"
                 )
         epoch, position = int(state["epoch"]), int(state["position"])
         if epoch < 0 or not 0 <= position <= self._length:
             raise ValueError(
-                f"Batches: no position {position} in epoch {epoch} of {self._length} samples"
+                f"Batches: position {position} in epoch {epoch} is invalid for {self._length} samples"
             )
         self._seed = _seed(state["seed"])
         self._epoch, self._position, self._order = epoch, position, None

@@ -1,23 +1,23 @@
-"""Every exception that runloop raises of its own.
+"""Every exception class that runloop defines.
 
     RunloopError
-    +-- OutOfRangeError                   the data has come to its end          (also EOFError)
+    +-- OutOfRangeError                   the data is exhausted                 (also EOFError)
     +-- AbortedError                      try again with a new session          (also RuntimeError)
     +-- UnavailableError                  try again with a new session          (also RuntimeError)
     +-- NanLossDuringTrainingError        a watched value is NaN                (also RuntimeError)
     +-- CheckpointError                   a checkpoint can't be written or read
-        +-- CheckpointNotFoundError       there is no such file                 (also FileNotFoundError)
-        +-- CheckpointFormatError         the file is not what it should be     (also ValueError)
-        |   +-- CheckpointCorruptError    it was cut, or bytes of it changed
-        +-- CheckpointMismatchError       whole, but of another program         (also ValueError)
-        +-- CheckpointReadError           the system could not read it          (also OSError)
-        +-- CheckpointWriteError          the system could not write it         (also OSError)
-        +-- CheckpointLockedError         another process saves there           (also RuntimeError)
+        +-- CheckpointNotFoundError       the file does not exist               (also FileNotFoundError)
+        +-- CheckpointFormatError         not a checkpoint, or not this version (also ValueError)
+        |   +-- CheckpointCorruptError    the file is damaged
+        +-- CheckpointMismatchError       whole, but does not fit the program   (also ValueError)
+        +-- CheckpointReadError           the system failed to read it          (also OSError)
+        +-- CheckpointWriteError          the system failed to write it         (also OSError)
+        +-- CheckpointLockedError         another process saves in the folder   (also RuntimeError)
         +-- CheckpointTimeoutError        a background save takes too long      (also TimeoutError)
 
-Each also inherits the builtin that a caller would expect, so that code which knows nothing of
-runloop catches it too. Wrong arguments raise plain ``TypeError`` and ``ValueError``, a wrong
-order of calls a plain ``RuntimeError``.
+Each also inherits the builtin exception that a caller would expect, so code that does not know
+runloop catches it too. Wrong arguments raise plain ``TypeError`` and ``ValueError``; calls in the
+wrong order raise a plain ``RuntimeError``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class RunloopError(Exception):
-    """Base of every exception that runloop raises of its own."""
+    """Base of every exception class that runloop defines."""
 
 
 class _OperationError(RunloopError):
@@ -51,8 +51,8 @@ class _OperationError(RunloopError):
 
     Args:
         args: Either the message alone, or three values of which the last is the message. The
-            first two are kept as ``node_def`` and ``op`` and mean nothing to runloop.
-        named: The same by name.
+            first two are kept as ``node_def`` and ``op``; runloop does not use them.
+        named: The same by keyword.
 
     Raises:
         TypeError: If neither one nor three arguments are given, or no message.
@@ -90,7 +90,7 @@ class _OperationError(RunloopError):
 
 
 class OutOfRangeError(_OperationError, EOFError):
-    """The data has come to its end; leaving a monitored session by it is a normal end.
+    """The data is exhausted. Leaving a monitored session with this error is a normal end.
 
     Follows ``tf.errors.OutOfRangeError`` of TensorFlow 2.21.
     """
@@ -99,7 +99,7 @@ class OutOfRangeError(_OperationError, EOFError):
 
 
 class AbortedError(_OperationError, RuntimeError):
-    """The run was cut off and may succeed if it is tried again; ``MonitoredSession`` does so.
+    """The run was interrupted and may succeed in a new session; ``MonitoredSession`` retries it.
 
     Follows ``tf.errors.AbortedError`` of TensorFlow 2.21.
     """
@@ -108,7 +108,7 @@ class AbortedError(_OperationError, RuntimeError):
 
 
 class UnavailableError(_OperationError, RuntimeError):
-    """Something a run needs is away for now; ``MonitoredSession`` tries again.
+    """A resource of the run is temporarily unavailable; ``MonitoredSession`` retries the run.
 
     Follows ``tf.errors.UnavailableError`` of TensorFlow 2.21.
     """
@@ -127,26 +127,26 @@ class NanLossDuringTrainingError(RunloopError, RuntimeError):
 
 
 class CheckpointError(RunloopError):
-    """Base of what can go wrong with a checkpoint; says which file and, where known, which tensor."""
+    """Base of checkpoint errors. The message names the file and, if known, the tensor."""
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
-    """There is no such checkpoint file."""
+    """The checkpoint file does not exist."""
 
 
 class CheckpointFormatError(CheckpointError, ValueError):
-    """The file is no checkpoint that this version of runloop can read."""
+    """The file is not a checkpoint, or not one that this version of runloop can read."""
 
 
 class CheckpointCorruptError(CheckpointFormatError):
-    """The file was a checkpoint, but was cut, extended, or bytes of it have changed."""
+    """The checkpoint is damaged: it was truncated or extended, or bytes of it changed."""
 
 
 class CheckpointMismatchError(CheckpointError, ValueError):
-    """The checkpoint is whole, but its names, shapes or dtypes are not those of the session.
+    """The checkpoint is intact, but its names, shapes or dtypes differ from the session's.
 
     Attributes:
-        report: The :class:`~runloop.checkpoint.RestoreReport` that says what differs, or ``None``.
+        report: The :class:`~runloop.checkpoint.RestoreReport` with the differences, or ``None``.
     """
 
     def __init__(self, message: str, report: Any = None) -> None:
@@ -155,19 +155,19 @@ class CheckpointMismatchError(CheckpointError, ValueError):
 
 
 class CheckpointReadError(CheckpointError, OSError):
-    """The system could not read a checkpoint file; ``errno`` and ``filename`` say why and which."""
+    """The system failed to read a checkpoint file; see ``errno`` and ``filename``."""
 
 
 class CheckpointWriteError(CheckpointError, OSError):
-    """A checkpoint could not be written; ``errno`` and ``filename`` say why and which.
+    """The system failed to write a checkpoint; see ``errno`` and ``filename``.
 
-    The older checkpoints stand as they were.
+    The older checkpoints are unchanged.
     """
 
 
 class CheckpointLockedError(CheckpointError, RuntimeError):
-    """Another process saves into the same folder; says its process id and host."""
+    """Another process saves in the same folder; the message has its process id and host."""
 
 
 class CheckpointTimeoutError(CheckpointError, TimeoutError):
-    """A background save was not done in the time given; the older checkpoints stand."""
+    """A background save did not finish in time; the older checkpoints are unchanged."""

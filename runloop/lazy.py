@@ -1,6 +1,6 @@
-"""Names of a package that are imported when they are first asked for, not with the package.
+"""Lazy imports: a package's names are imported on first use, not with the package.
 
-Importing all of runloop takes longer than many a script runs, and most programs need a part of it.
+Importing all of runloop takes longer than some scripts run, and most programs need only part of it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ def attributes(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return a package's ``__getattr__`` and ``__dir__`` (PEP 562).
 
-    A name is taken from its module once and stays in the package, as after an ``import``. Every
-    module of the package is an attribute of it, imported or not.
+    A name is imported from its module once and then kept in the package, as after an ``import``.
+    Every module of the package is an attribute of it, imported or not.
 
     Args:
         face: The package's ``globals()``.
-        homes: ``{module: the names in it, parted by spaces}``.
+        homes: ``{module: the names in it, separated by spaces}``.
 
-    What a type checker shall see has to be imported under ``if TYPE_CHECKING:`` besides.
+    For type checkers, import the names under ``if TYPE_CHECKING:`` as well.
     """
     package = face["__name__"]
     names = {name: home for home, listed in homes.items() for name in listed.split()}

@@ -1,4 +1,4 @@
-"""Helpers for messages: the nearest known name, and where the user's code stood."""
+"""Helpers for messages: the nearest known name, and the user's line of code."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that helps who mistyped ``name``, with a space before it, or ``""``."""
-    import difflib  # only when a message is made
+    """Return a sentence with the names nearest to ``name``, after a space, or ``""``."""
+    import difflib  # needed only for messages
 
     names = sorted(set(known))
     close = [n for n in names if n.lower() == name.lower()]
@@ -26,7 +26,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def caller_site() -> str:
-    """Return ``file:line`` of the innermost frame that is not runloop's own."""
+    """Return ``file:line`` of the innermost frame outside of runloop."""
     frame = sys._getframe(1)  # noqa: SLF001  # inspect.currentframe() is the same, after a slow import
     while (
         frame.f_back is not None

@@ -1,7 +1,7 @@
 """Nested structures of fetches: lists, tuples, named tuples, mappings and dataclasses.
 
-Anything else is a leaf. Structure in equals structure out: :func:`packer` builds a result in the
-structure of the request, types included.
+Anything else is a leaf. :func:`packer` builds a result in the structure of the request, with the
+same types.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Packer: TypeAlias = Callable[[Sequence[Any], Any], Any]
 
 
 class Leaf:
-    """Base of objects that are one leaf each and equal only to themselves."""
+    """Base of objects that are leaves, and equal only to themselves."""
 
 
 def _field_names(structure: Any) -> list[str] | None:
     """Return the names of a dataclass instance's fields, or ``None`` if it is not one."""
     if not hasattr(type(structure), "__dataclass_fields__"):
         return None
-    import dataclasses  # whoever passes an instance has imported it already
+    import dataclasses  # already imported if there is an instance
 
     return [field.name for field in dataclasses.fields(structure)]
 
@@ -62,11 +62,11 @@ def leaves(structure: Any) -> list[Any]:
 
 
 def rebuild(structure: Any, values: Sequence[Any]) -> Any:
-    """Return a structure of the same type and keys as ``structure`` with other members.
+    """Return a structure of the type and keys of ``structure`` with other members.
 
     Args:
         structure: A list, tuple, named tuple, mapping or dataclass instance (not changed).
-        values: As many members as :func:`children` gives.
+        values: As many members as :func:`children` returns.
 
     Subclasses are kept: a ``defaultdict`` keeps its factory, a frozen dataclass stays frozen.
     """
@@ -80,7 +80,7 @@ def rebuild(structure: Any, values: Sequence[Any]) -> Any:
     if isinstance(structure, tuple):
         make = getattr(kind, "_make", kind)  # a named tuple's constructor takes members one by one
         return make(values)
-    import copy  # only for structures of these kinds
+    import copy  # needed only for these kinds
 
     if isinstance(structure, list):
         result: Any = copy.copy(structure)
@@ -96,26 +96,26 @@ def rebuild(structure: Any, values: Sequence[Any]) -> Any:
         return make(dict(zip(structure, values, strict=True)))
     result = copy.copy(structure)
     for name, value in zip(_field_names(structure) or (), values, strict=True):
-        object.__setattr__(result, name, value)  # a frozen dataclass refuses the ordinary way
+        object.__setattr__(result, name, value)  # works for frozen dataclasses too
     return result
 
 
 def is_atom(structure: Any) -> bool:
-    """Return whether it is a leaf that never changes and stands for itself in :func:`key`."""
+    """Return whether it is an immutable leaf, which is its own :func:`key`."""
     kind = type(structure)
     return kind is str or issubclass(kind, (Leaf, *_FUNCTIONS))
 
 
 def never_changes(structure: Any) -> bool:
-    """Return whether it is an atom, or a tuple of what never changes: known again by identity."""
+    """Return whether it is an atom or a tuple of such: the same object is always the same fetch."""
     return is_atom(structure) or (type(structure) is tuple and all(map(never_changes, structure)))
 
 
 def key(structure: Any) -> Any:
     """Return a hashable that tells this structure from others: equal keys mean equal shape, types and leaves.
 
-    Strings, functions and :class:`Leaf` objects stand for themselves; other leaves for their
-    ``id``, which holds as long as somebody keeps them.
+    Strings, functions and :class:`Leaf` objects are their own keys. Other leaves are known by their
+    ``id``, so the owner of a key must keep them alive.
     """
     if is_atom(structure):
         return structure
@@ -136,11 +136,11 @@ def packer(structure: Any, slot: Callable[[Any], int]) -> Packer:
 
     Args:
         structure: A nested structure.
-        slot: Called once for each leaf, in order; gives the leaf's place in the values.
+        slot: Called once for each leaf, in order; returns the leaf's index in the values.
 
     Returns:
-        ``pack(values, structure)``. It is given the structure again, so that what is not
-        part of :func:`key` (a ``defaultdict``'s factory) is taken from the call, not from here.
+        ``pack(values, structure)``. The caller passes the structure again: what is not part of
+        :func:`key` (a ``defaultdict``'s factory) is taken from there.
     """
     members = children(structure)
     if members is None:
@@ -154,7 +154,7 @@ def packer(structure: Any, slot: Callable[[Any], int]) -> Packer:
             if kind is list:
                 return lambda values, _: [values[place]]
             return lambda values, _: (values[place],)
-        if len(places) == 2 and kind is list:  # what one hook adds to a fetch
+        if len(places) == 2 and kind is list:  # the caller's fetch and one hook's
             first, second = places
             return lambda values, _: [values[first], values[second]]
         pick = itemgetter(*places)

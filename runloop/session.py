@@ -11,6 +11,7 @@ from runloop import clock, nest
 from runloop.graph import Graph, get_default_graph
 from runloop.graph.elements import Op
 from runloop.messages import nearest
+from runloop.plan.lookup import check_fetches
 from runloop.plan.plan import Plan
 from runloop.plan.planner import make_plan
 from runloop.plan.values import SessionValues
@@ -29,7 +30,7 @@ __all__ = [
 _PLANS_PER_GENERATION = 128
 _NO_VERSION = -1
 _UNKNOWN: tuple[None, None] = (None, None)
-_FULL_TRACE = RunOptions.FULL_TRACE  # looked up once, not at each run
+_FULL_TRACE = RunOptions.FULL_TRACE  # saves 10 ns a run against the look-up on the class
 
 
 class SessionState(NamedTuple):
@@ -38,7 +39,7 @@ class SessionState(NamedTuple):
     Attributes:
         variables: ``{name: array}`` in the order of the graph; ``global_step`` is an ``np.int64``.
         attached: ``{name: object}``.
-        companions: ``{name: object}``, what rides along in checkpoints: hooks with state.
+        companions: ``{name: object}``: hooks with state, which are saved along with the rest.
     """
 
     variables: dict[str, Any]
@@ -49,12 +50,12 @@ class SessionState(NamedTuple):
 class Session:
     """Runs a graph, and owns the values of its variables.
 
-    Two sessions of one graph are independent. Threads may run one session together: each run
-    sees one moment, and commits at once.
+    Two sessions of one graph are independent. Several threads may run one session: each run reads
+    its variables at one moment, and commits its updates at one moment.
 
     Args:
         target: For TensorFlow's signature; must be empty.
-        graph: The graph, the default graph if ``None``. It may still grow.
+        graph: The graph; the default graph if ``None``. It may still grow.
         config: For TensorFlow's signature; ignored.
 
     Raises:
@@ -92,7 +93,7 @@ class Session:
 
     @property
     def graph(self) -> Graph:
-        """The graph that it runs."""
+        """The graph that the session runs."""
         return self._graph
 
     @property
@@ -107,30 +108,32 @@ class Session:
         options: RunOptions | None = None,
         run_metadata: RunMetadata | None = None,
     ) -> Any:
-        """Evaluate ``fetches``, all together, each op at most once; then commit all updates.
+        """Evaluate ``fetches`` together, each op at most once, then commit all updates.
 
         Args:
             fetches: A name, a ``Variable``, an ``Op``, a callable whose parameters are filled in
                 by name, or any nesting of these in lists, tuples, named tuples, dicts and
                 dataclasses.
             feed_dict: ``{name, Variable or Op: value}``: overrides values for this run.
-            options: With ``trace_level=RunOptions.FULL_TRACE`` the times of the ops are recorded.
-            run_metadata: Where they are recorded.
+            options: ``trace_level=RunOptions.FULL_TRACE`` records the times of the ops.
+            run_metadata: Receives the recorded times.
 
         Returns:
-            The values in the structure of ``fetches``. Variables are copies, of the value
-            before the run's updates. An op with ``updates=`` gives ``None``. 0-d arrays come out
-            as NumPy scalars.
+            The values in the structure of ``fetches``. A variable is a copy of its value from
+            before the run's updates. An op with ``updates=`` is ``None``. 0-d arrays become
+            NumPy scalars.
 
         Raises:
             TypeError: If something can't be fetched (``None``, a number) or fed.
-            ValueError: If a name is not known, a parameter is provided by nothing, or a new
-                value does not fit its variable.
-            OutOfRangeError: If an input has come to its end.
+            ValueError: If a name is unknown, nothing provides a parameter, or a new value does not
+                fit its variable.
+            OutOfRangeError: If an input is exhausted.
             RuntimeError: If the session is closed.
 
-        Whatever is raised, by an op too: no variable was changed.
+        If it raises anything, an op's own error included, no variable has changed.
         """
+        # This method and Plan.execute run at every step. A plan that is already made is found by one
+        # look-up; the common forms of fetches are their own key, the others pay for nest.key.
         store = self._store  # before the check: another thread may close the session after it
         if self._version != self._graph.version:
             self._catch_up()
@@ -143,15 +146,18 @@ class Session:
             feed_values = feed_dict.values()
             plan = self._plans.get(key)
         elif kind is list:
-            # What hooks ask for is mostly a list of names, variables and ops.
+            # The dispatcher's form: the caller's fetches and the hooks'. If all are names,
+            # variables and ops, the tuple of them is a key; with ten
+            # hooks it takes 0.1 us, where nest.key takes 3 us.
             try:
                 plan, exactly = self._lists.get(tuple(fetches), _UNKNOWN)
-            except TypeError:  # something in it is not hashable, so it is no such list
+            except TypeError:  # an unhashable member, such as a nested list
                 plan = exactly = None
             if plan is None or (exactly is not None and not all(map(is_, fetches, exactly))):
                 key = nest.key(fetches)
                 plan = self._plans.get(key)
         else:
+            # A name or an op is its own key: saves the 70 ns of calling nest.key.
             key = fetches if kind is str or kind is Op else nest.key(fetches)
             plan = self._plans.get(key)
         if plan is None:
@@ -161,38 +167,52 @@ class Session:
                 run_metadata = RunMetadata()
             return plan.execute(store, fetches, feed_values, (run_metadata, self._clock))
         if run_metadata is not None and run_metadata.step_stats:
-            run_metadata.step_stats = ()  # of the run before
+            run_metadata.step_stats = ()  # left from an earlier run
         return plan.execute(store, fetches, feed_values, None)
 
-    def check_request(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> None:
+    def check_request(
+        self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, *, names_only: bool = False
+    ) -> None:
         """Raise what :meth:`run` would raise for a request that can't be met; nothing is run.
+
+        Args:
+            fetches: As for :meth:`run`.
+            feed_dict: As for :meth:`run`; only its keys matter.
+            names_only: Check only that the names exist. For requests whose feeds are not known
+                yet, such as those of a hook that fetches at the end.
 
         Raises:
             TypeError: If something can't be fetched or fed.
-            ValueError: If a name is not known, or a parameter is provided by nothing.
+            ValueError: If a name is unknown, or nothing provides a parameter.
         """
-        make_plan(self._graph, fetches, tuple(feed_dict or ()))
+        if names_only:
+            check_fetches(self._graph, fetches)
+        else:
+            make_plan(self._graph, fetches, tuple(feed_dict or ()))
 
     def _plan(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> Plan:
         plan = self._old_plans.pop(key, None)
         if plan is None:
             plan = make_plan(self._graph, fetches, tuple(feed_dict or ()))
-        # Two generations bound the cache at no cost for a hit: when the young one is full it
-        # becomes the old one, and what is used again comes back.
+        # Two generations bound the cache, and a hit costs nothing extra (an LRU cache would move
+        # its entry each time). When the young generation is full it becomes the old one; a plan
+        # that is used again moves back to the young one.
         if len(self._plans) >= _PLANS_PER_GENERATION:
             self._old_plans = self._plans
             self._plans, self._lists = {}, {}
         self._plans[key] = plan
         if type(fetches) is list and not feed_dict and all(map(nest.never_changes, fetches)):
-            # Equal atoms are the same, equal tuples need not be: a named tuple equals a plain one.
+            # Equal atoms are identical. Equal tuples may differ: a named tuple equals a plain one.
             known = tuple(fetches)
             self._lists[known] = (plan, None if all(map(nest.is_atom, known)) else known)
         return plan
 
     def _catch_up(self) -> None:
-        """Take in what was added to the graph since the last run."""
+        """Take over additions to the graph since the last run."""
         self._check_open()
-        version = self._graph.version  # first: what another thread adds meanwhile is for next time
+        version = (
+            self._graph.version
+        )  # read first: what another thread adds now is for the next run
         self._store.grow(self._graph.variables)
         self._forget_plans()
         self._version = version
@@ -209,7 +229,7 @@ class Session:
     # -- state ----------------------------------------------------------------------------------
 
     def state(self) -> SessionState:
-        """Return what a checkpoint holds: the live objects of one moment.
+        """Return everything that a checkpoint holds: live objects, all from one moment.
 
         Raises:
             RuntimeError: If the session is closed.
@@ -227,14 +247,14 @@ class Session:
         )
 
     def assign(self, values: Mapping[str, Any]) -> None:
-        """Replace variables by name, all of them or, if one does not fit, none.
+        """Replace variables by name: all of them, or none if one does not fit.
 
         Args:
-            values: ``{name: array}`` of each variable's shape and dtype. The arrays are taken
-                over without a copy.
+            values: ``{name: array}`` of each variable's shape and dtype. The session keeps
+                the arrays without a copy.
 
         Raises:
-            ValueError: If a name is no variable's, or shape or dtype differ.
+            ValueError: If a name is not a variable's, or shape or dtype differ.
             RuntimeError: If the session is closed.
         """
         self._check_open()
@@ -246,9 +266,9 @@ class Session:
         self._store.assign({by_name[n]: v for n, v in values.items()}, "the assigned value")
 
     def add_companions(self, companions: Mapping[str, Any]) -> None:
-        """Let objects with ``state_dict()``/``load_state_dict()`` ride along in checkpoints.
+        """Save these objects, with ``state_dict()``/``load_state_dict()``, in checkpoints too.
 
-        What was restored under their names before they came is handed to them now.
+        State that was restored under their names earlier is loaded into them now.
         """
         self._companions.update(companions)
         for name, companion in companions.items():
@@ -256,9 +276,9 @@ class Session:
                 companion.load_state_dict(self._pending.pop(name))
 
     def finish_restore(self, companion_states: Mapping[str, Any]) -> None:
-        """Called last by a restore: inputs are iterated anew, companions get their states.
+        """Finish a restore: inputs call ``iter()`` again, companions load their states.
 
-        A state whose companion is not there yet is kept for :meth:`add_companions`.
+        A state whose companion was not added yet is kept for :meth:`add_companions`.
         """
         self._store.forget_iterators()
         for name, state in companion_states.items():
@@ -270,9 +290,9 @@ class Session:
     # -- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of the values; a run after it is a ``RuntimeError``. Closing twice is fine."""
+        """Release the values. A later run raises ``RuntimeError``; a second close does nothing."""
         self._closed = True
-        self._version = _NO_VERSION  # so that the next run, which compares it anyway, looks
+        self._version = _NO_VERSION  # the next run compares the version anyway, and then raises
         self._forget_plans()
         self._store = SessionValues()
 

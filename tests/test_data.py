@@ -187,6 +187,8 @@ def test_a_state_of_other_data_is_refused_and_changes_nothing():
         batches.load_state_dict(before | {"shuffle": False})
     with pytest.raises(ValueError, match=r"^Batches: the state has no epoch, position$"):
         batches.load_state_dict({k: before[k] for k in ("samples", "seed", "shuffle")})
-    with pytest.raises(ValueError, match=r"^Batches: no position 5 in epoch 0 of 4 samples$"):
+    with pytest.raises(
+        ValueError, match=r"^Batches: position 5 in epoch 0 is invalid for 4 samples$"
+    ):
         batches.load_state_dict(before | {"position": 5})
     assert batches.state_dict() == before

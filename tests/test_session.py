@@ -131,8 +131,8 @@ def test_what_is_no_array_is_no_initial_value(initial):
         graph.variable("w", given_initial)
         with fails(
             TypeError,
-            f"variable 'w': its initial value is of type {type(initial).__name__}, which is no "
-            f"array; give an array, or graph.attach('w', ...) it",
+            f"variable 'w': its initial value is of type {type(initial).__name__}, which is not "
+            f"an array; give an array, or graph.attach('w', ...) it",
         ):
             Session(graph=graph)
 
@@ -140,7 +140,7 @@ def test_what_is_no_array_is_no_initial_value(initial):
 def test_a_list_whose_parts_are_not_of_one_shape_is_no_initial_value():
     with fails(
         ValueError,
-        "variable 'w': its initial value is no array, since its parts are not of one shape: "
+        "variable 'w': its initial value is not an array, since its parts differ in shape: "
         "[[1, 2], [3]]; give an array, or graph.attach('w', ...) it",
     ):
         make(w=[[1, 2], [3]])
@@ -648,7 +648,8 @@ def test_two_ops_that_update_one_variable_do_not_run_together():
     graph.op(lambda w: (w,), name="two", updates=("w",))
     with fails(
         ValueError,
-        "ops 'one' and 'two' both update 'w' in one run: fetch one of them, or make one op of both",
+        "ops 'one' and 'two' both update 'w' in one run: fetch one of them, or merge them into one "
+        "op",
     ):
         session.run(["one", "two"])
 
@@ -659,8 +660,8 @@ def test_a_train_op_and_an_op_that_sets_the_step_do_not_run_together():
     graph.op(lambda: 5, name="jump", updates="global_step")
     with fails(
         ValueError,
-        "ops 'train' and 'jump' both update 'global_step' in one run: fetch one of them, or make "
-        "one op of both",
+        "ops 'train' and 'jump' both update 'global_step' in one run: fetch one of them, or "
+        "merge them into one op",
     ):
         session.run(["train", "jump"])
     session.run("jump")
@@ -860,7 +861,7 @@ def test_an_exhausted_input_is_out_of_range_at_every_run_after():
     session = Session(graph=graph)
     session.run("x")
     for _ in range(2):
-        with fails(OutOfRangeError, "input 'x' has come to its end"):
+        with fails(OutOfRangeError, "input 'x' is exhausted"):
             session.run("y")
 
 
@@ -1002,8 +1003,8 @@ def test_an_update_that_was_not_returned_is_told():
     graph.op(lambda w: None, name="step", updates="w")
     with fails(
         ValueError,
-        "variable 'w': the update by op 'step': expected float32 of shape (2,), got None, which is "
-        "what a function without a return gives",
+        "variable 'w': the update by op 'step': expected float32 of shape (2,), got None, the "
+        "result of a function without a return",
     ):
         session.run("step")
 

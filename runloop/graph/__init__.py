@@ -1,7 +1,7 @@
 """The program as named elements: variables, ops, inputs and attached state.
 
-Here live the graph, its elements, and TensorFlow's names and handles for them. Nothing runs here:
-``runloop.plan`` works out a run, and ``runloop.session`` executes it.
+This package holds the graph, its elements, and TensorFlow's names and handles for them. Nothing
+runs here: ``runloop.plan`` plans a run, and ``runloop.session`` executes it.
 """
 
 from runloop.graph.elements import GLOBAL_STEP

@@ -18,9 +18,9 @@ from runloop.graph.elements import (
     Input,
     InputValue,
     Op,
-    Output,
     Variable,
 )
+from runloop.graph.new_op import new_op
 from runloop.graph.references import check_references
 from runloop.graph.tensorflow_names import GraphHandles
 from runloop.messages import caller_site
@@ -55,12 +55,13 @@ class _TrainOptions(_OpOptions, total=False):
 class Graph(GraphHandles):
     """Named variables, ops, inputs and attached state: the program that sessions run.
 
-    A graph holds no values of its own. Names are shared by all kinds: each is used once.
+    A graph holds no values; sessions do. All kinds share one namespace: each name is used once.
 
     Attributes:
-        version: Grows with every change, so that whoever derived something sees it is stale.
-        lock: Held by whoever looks for something here and adds it if it is missing, so that
-            threads which make sessions of one graph do not add it twice.
+        version: Grows with every change. Sessions compare it to notice that their plans are
+            stale.
+        lock: Hold it to look something up and add it if it is missing, so that two threads
+            that make sessions of one graph do not both add it.
 
     Example::
 
@@ -104,7 +105,7 @@ class Graph(GraphHandles):
 
         Raises:
             ValueError: If the name is in use.
-            TypeError: If ``global_step`` is to begin with something else than an integer scalar.
+            TypeError: If the initial value of ``global_step`` is not an integer scalar.
             RuntimeError: If the graph is finalized.
         """
         if name == GLOBAL_STEP and not callable(initial):
@@ -122,10 +123,12 @@ class Graph(GraphHandles):
         return variable
 
     def attach(self, name: str, obj: Any) -> None:
-        """Attach state that lives outside: injected into ops as it is, saved and restored in place.
+        """Attach state that the session does not own. Ops get the object itself.
+
+        It is saved with every checkpoint and restored in place.
 
         Args:
-            name: What ops' parameters and checkpoints call it.
+            name: Its name in ops' parameters, fetches and checkpoints.
             obj: A nested mapping or list of arrays, a ``numpy.random.Generator`` or
                 ``RandomState``, a ``random.Random``, or any object with
                 ``state_dict()``/``load_state_dict()`` or ``get_state()``/``set_state()``.
@@ -140,17 +143,17 @@ class Graph(GraphHandles):
         self._attached[name] = obj
 
     def input(self, names: str | Iterable[str], iterable: Iterable[Any]) -> None:
-        """Add values that come from outside, one pull for each run that needs any of them.
+        """Add values that an iterable supplies, with one pull per run that needs any of them.
 
         Args:
-            names: One name for what a pull gives, or several for the members of a tuple.
-            iterable: Each session iterates it anew; when it ends, the run raises
-                ``OutOfRangeError``. If it has state, it is attached under the first name, so
-                that its position is in the checkpoints.
+            names: One name for each item, or several names for the members of each item.
+            iterable: Each session calls ``iter()`` on it. Once it is exhausted, a run that needs
+                it raises ``OutOfRangeError``. If it has state, it is attached under the first
+                name, so that its position is in the checkpoints.
 
         Raises:
             TypeError: If ``iterable`` can't be iterated.
-            ValueError: If there is no name, or one is there twice or in use.
+            ValueError: If no name is given, or a name is a duplicate or in use.
             RuntimeError: If the graph is finalized.
         """
         single = isinstance(names, str)
@@ -159,7 +162,7 @@ class Graph(GraphHandles):
         if not every:
             raise ValueError("graph.input needs at least one name, got none")
         if len(set(every)) < len(every):
-            raise ValueError(f"graph.input: a name is there twice in {every}")
+            raise ValueError(f"graph.input: duplicate name in {every}")
         if not hasattr(iterable, "__iter__"):
             raise TypeError(
                 f"input {every[0]!r}: expected an iterable, got {iterable!r}; call it if it is "
@@ -185,24 +188,24 @@ class Graph(GraphHandles):
         updates: Iterable[str] | str | None = None,
         after: Iterable[str | Op] | str | Op = (),
     ) -> Op | Callable[[_Function], Op]:
-        """Add a function as an op, as a call or as a decorator; returns the :class:`Op`.
+        """Add a function as an op. Use it as a call or as a decorator; it returns the :class:`Op`.
 
         Args:
             fn: The function. Each parameter is filled in by its name: with an op's result or
                 one of its outputs, a variable, an input, attached state, else a feed. A
                 parameter with a default may be fed and need not be.
             name: The op's name; the function's by default.
-            outputs: Names for the members of the tuple that it returns, or one name for the
-                value that it returns.
-            updates: Names of the variables that the returned values replace after the run,
-                in a tuple likewise; such an op fetches as ``None``. Arrays are taken over
-                without a copy: don't write into them later.
+            outputs: A tuple of names for the members of the tuple that ``fn`` returns, or a
+                single string for the value that it returns.
+            updates: Names of the variables that the returned values replace after the run, a
+                tuple or a single string likewise. Such an op fetches as ``None``. The session
+                keeps the returned arrays without a copy: don't write into them later.
             after: Ops, or their names, that must run first.
 
         Raises:
             TypeError: If ``fn`` can't be called or its parameters can't be read, or something
-                that is no name stands for one.
-            ValueError: If a name is in use, missing or there twice, or both outputs and updates
+                other than a name is given as one.
+            ValueError: If a name is in use, missing or a duplicate, or both outputs and updates
                 are given.
             RuntimeError: If the graph is finalized.
         """
@@ -232,7 +235,7 @@ class Graph(GraphHandles):
     ) -> Op | Callable[[_Function], Op]:
         """Add an op after whose success ``global_step`` grows by ``increment``.
 
-        Makes ``global_step`` if there is none. Everything else is as for :meth:`op`.
+        Makes ``global_step`` if the graph lacks it. Everything else is as for :meth:`op`.
 
         Raises:
             TypeError: If ``increment`` is not an ``int``, or ``global_step`` is not a variable;
@@ -255,64 +258,14 @@ class Graph(GraphHandles):
         after: Iterable[str | Op] | str | Op,
         increment: int | None,
     ) -> Op:
-        if not callable(fn):
-            raise TypeError(f"an op must be callable, got {fn!r}")
-        name = name if name is not None else getattr(fn, "__name__", None)
-        if name is None or name == "<lambda>":
-            raise ValueError(f"{fn!r} has no name of its own: give one with name=...")
-        if outputs is not None and updates is not None:
-            raise ValueError(
-                f"op {name!r} has both outputs= and updates=: an op either returns named values "
-                f"or replaces variables; make two ops of it"
-            )
-        op = Op(
-            self,
-            name,
-            fn,
-            outputs=_names(name, "outputs", outputs),
-            updates=_names(name, "updates", updates),
-            after=self._op_names(name, after),
-            increment=increment,
-        )
-        new: dict[str, Element] = {name: op}
-        if isinstance(op.outputs, str):
-            if op.outputs != name:  # a single output of the op's own name is the op's value
-                new[op.outputs] = Output(op, None)
-        else:
-            for index, output in enumerate(op.outputs or ()):
-                if output in new:
-                    raise ValueError(f"op {name!r}: the name {output!r} is there twice")
-                new[output] = Output(op, index)
-        if increment is not None:
+        op, new = new_op(self, fn, name, outputs, updates, after, increment)
+        if increment is not None:  # first check everything: a refused op must not leave a step
             self._check_open()
             self._check_new(new)
-            self._check_train(op, new)
             get_or_create_global_step(self)
         self._add(new)
         self._ops.append(op)
         return op
-
-    def _op_names(self, name: str, after: Iterable[str | Op] | str | Op) -> tuple[str, ...]:
-        ops = after if isinstance(after, Iterable) and not isinstance(after, str) else (after,)
-        for other in ops:
-            if not isinstance(other, (str, Op)):
-                raise TypeError(f"op {name!r}: after= takes ops or their names, got {other!r}")
-            if isinstance(other, Op) and other.graph is not self:
-                raise ValueError(f"op {name!r}: after={other!r} belongs to another graph")
-        return tuple(other.name if isinstance(other, Op) else other for other in ops)
-
-    def _check_train(self, op: Op, new: Mapping[str, Element]) -> None:
-        updates = (op.updates,) if isinstance(op.updates, str) else op.updates or ()
-        if GLOBAL_STEP in updates:
-            raise ValueError(
-                f"op {op.name!r} updates 'global_step', which a train op raises by itself: "
-                f"take it out of updates=, or make it a plain op"
-            )
-        if GLOBAL_STEP in new:
-            raise ValueError(
-                f"train op {op.name!r}: neither it nor an output can be called 'global_step': "
-                f"that is the variable which it raises"
-            )
 
     def summary(self, tag: str, fetch: Any) -> None:
         """Register a scalar to be saved: ``SummarySaverHook`` writes ``fetch`` under ``tag``.
@@ -323,14 +276,14 @@ class Graph(GraphHandles):
         """
         self._check_open()
         if tag in self._summaries:
-            raise ValueError(f"summary {tag!r} is defined already, as {self._summaries[tag]!r}")
+            raise ValueError(f"summary {tag!r} is already defined, as {self._summaries[tag]!r}")
         self._summaries[tag] = fetch
         self.version += 1
 
     def _check_open(self) -> None:
         if self._finalized:
             error = RuntimeError("Graph is finalized and cannot be modified.")
-            # A note, so that the message itself stays TensorFlow's.
+            # In a note, so that the message itself stays TensorFlow's.
             error.add_note(
                 "A monitored session finalizes its graph until it is closed: add to the graph "
                 "before the session is made, or in a hook's begin()."
@@ -340,7 +293,7 @@ class Graph(GraphHandles):
     def _check_new(self, names: Iterable[str]) -> None:
         for name in names:
             if not isinstance(name, str) or not name:
-                raise ValueError(f"a name must be a string that is not empty, got {name!r}")
+                raise ValueError(f"a name must be a non-empty string, got {name!r}")
             if name.endswith(":0"):
                 raise ValueError(f"{name!r}: a name can't end in ':0', TensorFlow's output suffix")
             if name in self._elements:
@@ -360,7 +313,7 @@ class Graph(GraphHandles):
 
     @property
     def variables(self) -> tuple[Variable, ...]:
-        """All variables, in the order in which they were made."""
+        """All variables, in the order of their creation."""
         return tuple(self._variables)
 
     @property
@@ -370,22 +323,22 @@ class Graph(GraphHandles):
 
     @property
     def ops(self) -> tuple[Op, ...]:
-        """All ops, in the order in which they were made."""
+        """All ops, in the order of their creation."""
         return tuple(self._ops)
 
     @property
     def attached(self) -> Mapping[str, Any]:
-        """All attached state by name, stateful inputs among it (read only)."""
+        """All attached state by name, including inputs that have state (read only)."""
         return MappingProxyType(self._attached)
 
     @property
     def summaries(self) -> Mapping[str, Any]:
-        """What :meth:`summary` registered: ``{tag: fetch}`` (read only)."""
+        """The summaries registered by :meth:`summary`: ``{tag: fetch}`` (read only)."""
         return MappingProxyType(self._summaries)
 
     @property
     def elements(self) -> Mapping[str, Element]:
-        """Everything that has a name (read only)."""
+        """Everything in the graph by name (read only)."""
         return MappingProxyType(self._elements)
 
     def __repr__(self) -> str:
@@ -394,7 +347,7 @@ class Graph(GraphHandles):
     # -- collections ----------------------------------------------------------------------------
 
     def add_to_collection(self, name: Any, value: Any) -> None:
-        """Append ``value`` to the list kept under ``name``. As in TensorFlow, the graph is to be open.
+        """Append ``value`` to the list under ``name``. As in TensorFlow, the graph must not be final.
 
         Raises:
             RuntimeError: If the graph is finalized.
@@ -403,29 +356,29 @@ class Graph(GraphHandles):
         self._collections.setdefault(name, []).append(value)
 
     def get_collection_ref(self, name: Any) -> list[Any]:
-        """Return the very list kept under ``name``, made if there is none."""
+        """Return the list under ``name`` itself, not a copy; an empty one is made if needed."""
         return self._collections.setdefault(name, [])
 
     # -- finalizing -----------------------------------------------------------------------------
 
     @property
     def finalized(self) -> bool:
-        """Whether adding is refused."""
+        """Whether the graph refuses additions."""
         return self._finalized
 
     def finalize(self) -> None:
-        """Check all references between ops, then refuse every further change.
+        """Check all references between ops, then refuse further additions.
 
         Raises:
-            ValueError: If ``updates=`` or ``after=`` names something that is not there or of
-                another kind, or if ops depend on each other in a cycle.
+            ValueError: If ``updates=`` names something other than a variable, ``after=``
+                something other than an op, or if ops depend on each other in a cycle.
         """
         if not self._finalized:
             check_references(self._elements, self._ops)
             self._finalized = True
 
     def reopen(self) -> None:
-        """Undo :meth:`finalize`. A monitored session does so when it is closed."""
+        """Undo :meth:`finalize`. A monitored session calls it when it is closed."""
         self._finalized = False
 
     @contextmanager
@@ -451,10 +404,10 @@ def get_default_graph() -> Graph:
 
 
 def get_global_step(graph: Graph | None = None) -> Variable | None:
-    """Return the variable ``global_step`` of ``graph`` (the default graph), ``None`` without one.
+    """Return the variable ``global_step`` of ``graph`` or the default graph, ``None`` if it lacks one.
 
     Raises:
-        TypeError: If the name belongs to something else than a variable.
+        TypeError: If ``global_step`` is the name of something other than a variable.
 
     Follows ``tf.train.get_global_step`` of TensorFlow 2.21.
     """
@@ -465,11 +418,11 @@ def get_global_step(graph: Graph | None = None) -> Variable | None:
 
 
 def get_or_create_global_step(graph: Graph | None = None) -> Variable:
-    """Return the variable ``global_step`` (``int64``, shape ``()``), made at 0 if there is none.
+    """Return the variable ``global_step`` (``int64``, shape ``()``); it is made at 0 if needed.
 
     Raises:
-        TypeError: If the name belongs to something else than a variable.
-        RuntimeError: If there is none and the graph is finalized.
+        TypeError: If ``global_step`` is the name of something other than a variable.
+        RuntimeError: If the variable would have to be made in a finalized graph.
 
     Follows ``tf.train.get_or_create_global_step`` of TensorFlow 2.21.
     """
@@ -479,7 +432,7 @@ def get_or_create_global_step(graph: Graph | None = None) -> Variable:
 
 
 def step_value(value: Any) -> np.int64:
-    """Return ``value`` as what ``global_step`` holds.
+    """Return ``value`` as an ``np.int64``, the type that ``global_step`` has.
 
     Raises:
         TypeError: If it is not an integer scalar.
@@ -488,15 +441,3 @@ def step_value(value: Any) -> np.int64:
     if array.shape or array.dtype.kind not in "iu":
         raise TypeError(f"'global_step' must be an integer scalar, got {value!r}")
     return np.int64(array)
-
-
-def _names(op: str, option: str, given: Iterable[str] | str | None) -> tuple[str, ...] | str | None:
-    if given is None or isinstance(given, str):
-        return given
-    names = tuple(given) if isinstance(given, Iterable) else (given,)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"op {op!r}: {option}= takes a name or a tuple of names, got {name!r}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"op {op!r}: a name is there twice in {option}={names}")
-    return names

@@ -1,9 +1,9 @@
-"""Handles: the parts of a graph as hooks written for TensorFlow see them.
+"""Handles: the objects that stand for parts of a graph in hooks written for TensorFlow.
 
     graph.get_tensor_by_name("loss:0")       # .name "loss:0", .op.name "loss", a fetch and a feed
 
-A handle names a part of a graph and holds no value. There is one per part and kind: a graph gives
-the same object again, so that handles can be keys.
+A handle names a part of a graph and holds no value. The graph makes one per part and kind and
+returns the same object each time, so handles work as dictionary keys.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Handle(Leaf):
         return self._key
 
     def _initial(self) -> Any:
-        """Return an initial value to learn type and shape from, ``None`` where there is none."""
+        """Return the initial value, whose type and shape are the handle's; ``None`` for non-variables."""
         element = self.graph.elements.get(self._key)
         if not isinstance(element, Variable):
             return None
@@ -77,7 +77,7 @@ class Operation(Handle):
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """The tensors that it reads, as far as they are in the graph."""
+        """The tensors that it reads. Feeds that are not in the graph are left out."""
         element = self.graph.elements.get(self._key)
         op = element.op if isinstance(element, Output) else element
         parameters = op.parameters if isinstance(op, Op) else ()
@@ -101,12 +101,12 @@ class _Valued(Handle):
 
     @property
     def name(self) -> str:
-        """The name, with ``:0`` at its end."""
+        """The name, ending in ``:0``."""
         return f"{self._key}:0"
 
     @property
     def op(self) -> Operation:
-        """The operation that gives it."""
+        """The operation that computes it."""
         found: Operation = self.graph.get_operation_by_name(self._key)
         return found
 
@@ -114,7 +114,7 @@ class _Valued(Handle):
     def dtype(self) -> DType:
         """The element type; known for variables, else ``unknown``.
 
-        A variable whose initial value is made by a function has it called, once.
+        If a function makes the initial value, it is called once for this.
         """
         self._learn()
         return self._dtype or DType("unknown")
@@ -127,7 +127,7 @@ class _Valued(Handle):
 
     @property
     def ndim(self) -> int | None:
-        """The number of dimensions, ``None`` where it is not known."""
+        """The number of dimensions, ``None`` if unknown."""
         return self.shape.ndims
 
     def get_shape(self) -> TensorShape:
@@ -135,7 +135,7 @@ class _Valued(Handle):
         return self.shape
 
     def set_shape(self, shape: Any) -> None:
-        """Say what the shape is, where it is not known; nothing checks it."""
+        """Declare the shape; it is not checked."""
         self._learn()
         self._shape = TensorShape(shape)
 
@@ -156,12 +156,12 @@ class _Valued(Handle):
 
 
 class Tensor(_Valued):
-    """The value of anything in a graph: a fetch, and a key of feeds.
+    """A value in a graph: a fetch, and a key of feeds.
 
     Attributes:
         graph: The graph that it belongs to.
 
-    Follows ``tf.Tensor`` of TensorFlow 2.21 in graph mode; there is no arithmetic on it.
+    Follows ``tf.Tensor`` of TensorFlow 2.21 in graph mode, without arithmetic.
     """
 
     @property
@@ -176,7 +176,7 @@ class VariableHandle(_Valued):
     Attributes:
         graph: The graph that it belongs to.
 
-    Follows ``tf.compat.v1.Variable`` of TensorFlow 2.21, without what builds graphs.
+    Follows ``tf.compat.v1.Variable`` of TensorFlow 2.21, without the methods that build graphs.
     """
 
     @property
@@ -193,7 +193,7 @@ class VariableHandle(_Valued):
     value = read_value
 
     def load(self, value: Any, session: Any = None) -> None:
-        """Give the variable another value in ``session``, which must be given.
+        """Set the variable's value in ``session``, which must be given.
 
         Args:
             value: Of the variable's shape; converted to its type, and copied.
@@ -202,7 +202,7 @@ class VariableHandle(_Valued):
         Raises:
             ValueError: If no session is given, or the shape differs.
         """
-        import numpy as np  # what converts the value is asked for only here
+        import numpy as np  # the module itself needs no NumPy
 
         session = _needs(session, f"load of {self.name!r}")
         raw = getattr(session, "raw_session", None)

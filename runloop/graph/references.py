@@ -1,4 +1,4 @@
-"""How ops refer to each other: that every reference leads somewhere, and none in a circle."""
+"""Checks the references between ops: they exist, and they form no cycle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_cycles", "check_references"]
 
 
 def check_references(elements: Mapping[str, Element], ops: Iterable[Op]) -> None:
-    """Check that ``updates=`` names variables, ``after=`` names ops, and that there is no cycle.
+    """Check that ``updates=`` names variables, ``after=`` names ops, and that there are no cycles.
 
     Raises:
         ValueError: If not; names the op, the reference and the nearest known names, or shows the
@@ -46,7 +46,7 @@ def check_cycles(elements: Mapping[str, Element], ops: Iterable[Op]) -> None:
     """Raise ``ValueError`` that shows the path if any of ``ops`` needs its own result."""
     done: set[Op] = set()
     for root in ops:
-        # A walk with a path of its own instead of recursion: a chain may have thousands of ops.
+        # An explicit path instead of recursion: a chain may have thousands of ops.
         path = {} if root in done else {root: _needed(elements, root)}
         while path:
             op, rest = next(reversed(path.items()))

@@ -1,4 +1,4 @@
-"""The look-ups of a graph by TensorFlow's names, which give handles."""
+"""Look-ups in a graph by TensorFlow's names; they return handles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAVERS = "savers"
 
 
 class NodeDef(NamedTuple):
-    """One operation of a :class:`GraphDef`: its name, its type, the names of what it reads."""
+    """One operation of a :class:`GraphDef`: its name, its type, the names of its inputs."""
 
     name: str
     op: str
@@ -28,10 +28,10 @@ class NodeDef(NamedTuple):
 
 
 class GraphDef:
-    """A description of a graph; ``str()`` gives it in protobuf's text form.
+    """A description of a graph; ``str()`` is protobuf's text form.
 
     Attributes:
-        node: One :class:`NodeDef` an operation.
+        node: One :class:`NodeDef` per operation.
 
     Follows ``tf.compat.v1.GraphDef`` of TensorFlow 2.21 in these fields.
     """
@@ -48,7 +48,7 @@ class GraphDef:
 
 
 class GraphHandles:
-    """The part of a graph's interface that gives handles, by TensorFlow's names for it.
+    """The methods of a graph that return handles, under TensorFlow's names.
 
     Follows ``tf.Graph`` of TensorFlow 2.21; its errors are of the same types.
     """
@@ -69,7 +69,7 @@ class GraphHandles:
         Raises:
             TypeError: If ``name`` is not a string.
             ValueError: If ``name`` has no ``:0``.
-            KeyError: If nothing is called so.
+            KeyError: If the graph has nothing of this name.
         """
         found = self.as_graph_element(_checked(name), allow_operation=False)
         assert isinstance(found, Tensor)  # noqa: S101  # for the type checker
@@ -84,25 +84,25 @@ class GraphHandles:
         Raises:
             TypeError: If ``name`` is not a string.
             ValueError: If ``name`` is a tensor's (with ``:0``).
-            KeyError: If nothing is called so.
+            KeyError: If the graph has nothing of this name.
         """
         found = self.as_graph_element(_checked(name), allow_tensor=False)
         assert isinstance(found, Operation)  # noqa: S101  # for the type checker
         return found
 
     def get_operations(self) -> list[Operation]:
-        """Return handles of everything in the graph, in the order in which it was added."""
+        """Return handles of everything in the graph, in the order of its creation."""
         return [self._handle(Operation, name) for name in self._elements]
 
     def as_graph_element(
         self, obj: Any, allow_tensor: bool = True, allow_operation: bool = True
     ) -> Tensor | Operation:
-        """Return the handle that ``obj`` means: a name, a handle, a variable or an op.
+        """Return the handle for ``obj``: a name, a handle, a variable or an op.
 
         Raises:
-            TypeError: If it is none of these, or of a kind that is not allowed.
+            TypeError: If it is none of these, or of a disallowed kind.
             ValueError: If it belongs to another graph, or the name is of a kind not allowed.
-            KeyError: If nothing is called so.
+            KeyError: If the graph has nothing of this name.
         """
         if isinstance(obj, (Handle, Variable, Op)):
             owner: object = obj.graph
@@ -128,7 +128,7 @@ class GraphHandles:
         if not allow_tensor:
             raise ValueError(f"{obj!r} names a tensor, not an operation; did you mean {key}?")
         if not index.isdigit():
-            raise ValueError(f"{obj!r} is no tensor's name: that is '<name>:<output index>'")
+            raise ValueError(f"{obj!r} is not a tensor's name, which is '<name>:<output index>'")
         self._check(key, f"{obj!r} names a tensor that does not exist: there is no {key!r}")
         if int(index):
             raise KeyError(
@@ -151,14 +151,14 @@ class GraphHandles:
         )
 
     def _unsafe_unfinalize(self) -> None:
-        """Undo ``finalize()``, by the name by which hooks do it that add to the graph late."""
+        """Undo ``finalize()``, under the name that hooks call to add to the graph late."""
         self._finalized = False
 
     def variable_handle(self, name: str) -> VariableHandle:
         """Return the handle of a variable.
 
         Raises:
-            KeyError: If there is no variable of this name.
+            KeyError: If the graph has no variable of this name.
         """
         if not isinstance(self._elements.get(name), Variable):
             known = [variable.name for variable in self._variables]
@@ -177,21 +177,21 @@ class GraphHandles:
     def _handle(self, kind: type[_H], key: str) -> _H:
         cache: dict[Any, Any] = self.__dict__.setdefault("_handles", {})
         found: _H | None = cache.get((kind, key))
-        # Threads that ask at one moment get the same object.
+        # setdefault: threads that ask at the same time get the same object.
         return cache.setdefault((kind, key), kind(self, key)) if found is None else found
 
     # -- collections ----------------------------------------------------------------------------
 
     def get_collection(self, name: Any, scope: str | None = None) -> list[Any]:
-        """Return a copy of the list kept under ``name``; empty if there is none.
+        """Return a copy of the list under ``name``; empty for an unknown name.
 
         ``"variables"``, ``"trainable_variables"`` and ``"global_step"`` begin with handles of the
         graph's own variables.
 
         Args:
             name: The collection's name.
-            scope: A regular expression that the beginning of a member's name must match; members
-                without a name are left out then.
+            scope: A regular expression that must match at the start of a member's name; members
+                without a name are left out.
         """
         own = self._own(name) if name in (_VARIABLES, _TRAINABLE, GLOBAL_STEP) else []
         kept = set(map(id, own))
@@ -203,7 +203,7 @@ class GraphHandles:
         return [item for item in found if hasattr(item, "name") and matches(item.name)]
 
     def clear_collection(self, name: Any) -> None:
-        """Empty the list kept under ``name``."""
+        """Empty the list under ``name``."""
         self._collections.pop(name, None)
 
     def get_all_collection_keys(self) -> list[Any]:

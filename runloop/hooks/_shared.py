@@ -6,8 +6,6 @@ from typing import Any
 
 from runloop.graph import get_global_step
 from runloop.graph.elements import Variable
-from runloop.plan.lookup import check_fetches
-from runloop.session import Session
 
 __all__ = ["check_late_fetches", "label", "require_global_step"]
 
@@ -15,14 +13,15 @@ __all__ = ["check_late_fetches", "label", "require_global_step"]
 def check_late_fetches(session: Any, fetches: Any) -> None:
     """Check in ``after_create_session`` that fetches are valid, long before they are run.
 
-    Only a :class:`~runloop.Session` is checked; any other kind of session has its own rules.
+    Sessions without ``check_request``, such as TensorFlow's, are not checked.
 
     Raises:
         TypeError: If a leaf of ``fetches`` is of a kind that can't be fetched.
         ValueError: If a name is unknown.
     """
-    if isinstance(session, Session):
-        check_fetches(session.graph, fetches)
+    check = getattr(session, "check_request", None)
+    if check is not None:
+        check(fetches, names_only=True)
 
 
 def require_global_step(hook: str) -> Variable:

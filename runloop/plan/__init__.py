@@ -1,7 +1,7 @@
-"""How one run is worked out: from names to an ordered list of calls, made once and kept.
+"""From names to an ordered list of calls: what one run does, planned once and kept.
 
-Here live the planner, the plan and the values that a session owns. What names stand for is
-declared in ``runloop.graph``; ``runloop.session`` keeps the plans and executes them.
+This package holds the planner, the plan and the values of one session. The graph that names refer
+to is in ``runloop.graph``; ``runloop.session`` keeps the plans and executes them.
 """
 
 from runloop.plan.plan import Plan

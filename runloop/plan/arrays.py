@@ -1,4 +1,4 @@
-"""What a session needs to know of arrays, whoever's arrays they are."""
+"""Copies and checks of arrays, NumPy's and other libraries'."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 __all__ = ["as_array", "conform", "copy_array", "describe"]
 
-# Which Python scalars may stand for which kinds of dtype: the weak scalars of NumPy 2 (NEP 50).
+# The kinds of dtype that each type of Python scalar converts to: the weak scalars of NumPy 2 (NEP 50).
 _WEAK_KINDS = {bool: "b", int: "iufc", float: "fc", complex: "c"}
 
 
 def as_array(value: Any) -> Any:
-    """Return ``value`` if it has a shape and a dtype of its own, else ``np.asarray(value)``.
+    """Return ``value`` if it has a shape and a dtype, else ``np.asarray(value)``.
 
-    Arrays of other libraries (PyTorch, JAX) are returned as they are; NumPy scalars become 0-d
+    Arrays of other libraries (PyTorch, JAX) are returned unchanged; NumPy scalars become 0-d
     arrays.
     """
     if isinstance(value, np.ndarray):
@@ -26,20 +26,20 @@ def as_array(value: Any) -> Any:
 
 
 def copy_array(value: Any) -> Any:
-    """Return an independent copy with the same layout; NumPy scalars are returned as they are."""
+    """Return an independent copy with the same layout; NumPy scalars are returned unchanged."""
     if isinstance(value, np.ndarray):
         return value.copy("K")
     if isinstance(value, np.generic):
         return value
     if hasattr(value, "detach") and hasattr(value, "clone"):  # a PyTorch tensor
         return value.detach().clone()
-    import copy  # only for arrays of other libraries
+    import copy  # needed only for arrays of other libraries
 
     return copy.deepcopy(value)
 
 
 def describe(value: Any) -> str:
-    """Return dtype and shape in words for a message, e.g. ``float32 of shape (64, 10)``."""
+    """Return dtype and shape for a message, e.g. ``float32 of shape (64, 10)``."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype} of shape {tuple(value.shape)}"
     return f"{type(value).__name__} {value!r:.60}"
@@ -52,12 +52,12 @@ def conform(value: Any, like: Any, what: str) -> Any:
     or ``float`` for a floating 0-d variable, not a ``float`` for an integer one.
 
     Args:
-        value: What somebody wants to put in the place of ``like``.
-        like: The array that is there.
-        what: What it is, for the message: ``"variable 'w': the update by op 'train'"``.
+        value: The replacement for ``like``.
+        like: The current array.
+        what: Names the replacement in the message: ``"variable 'w': the update by op 'train'"``.
 
     Raises:
-        ValueError: If shape or dtype differ; names ``what``, what is expected and what came.
+        ValueError: If shape or dtype differ; names ``what``, the expected and the given.
     """
     kinds = _WEAK_KINDS.get(type(value))
     dtype = like.dtype
@@ -70,13 +70,13 @@ def conform(value: Any, like: Any, what: str) -> Any:
             raise _mismatch(what, like, f"{value!r}, which is out of its range") from exc
     if value is None:
         raise ValueError(
-            f"{what}: expected {describe(like)}, got None, which is what a function without a "
-            f"return gives"
+            f"{what}: expected {describe(like)}, got None, the result of a function "
+            f"without a return"
         )
     try:
         array = as_array(value)
     except ValueError as exc:
-        got = f"{value!r:.60}, whose parts are not of one shape"
+        got = f"{value!r:.60}, whose parts differ in shape"
         raise _mismatch(what, like, got) from exc
     if tuple(array.shape) != tuple(like.shape) or array.dtype != dtype:
         raise _mismatch(what, like, describe(array))

@@ -1,4 +1,4 @@
-"""What a name means in one run: an element of the graph, a feed, or an array in attached state."""
+"""Resolves the names of one run: to elements of the graph, feeds, or arrays in attached state."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ __all__ = ["Lookup", "check_fetches"]
 
 
 def check_fetches(graph: Graph, fetches: Any) -> None:
-    """Raise what a run would for a leaf of ``fetches`` that names nothing.
+    """Check the names in ``fetches`` as a run would, before it is known what will be fed.
 
     Raises:
         TypeError: If a leaf is of a kind that can't be fetched.
-        ValueError: If a name is not known; says which ones are near.
+        ValueError: If a name is unknown; suggests the nearest names.
     """
     lookup = Lookup(graph)
     parameters = (p.name for op in graph.ops for p in op.parameters)
-    lookup.fed = dict.fromkeys(parameters, 0)  # what may be fed may be fetched, too
+    lookup.fed = dict.fromkeys(
+        parameters, 0
+    )  # any of them may be fed, and what is fed can be fetched
     for leaf in nest.leaves(fetches):
         lookup.find(leaf)
 
 
 class Lookup:
-    """Finds what the leaves of fetches and the keys of feeds mean.
+    """Resolves the leaves of fetches and the keys of feeds.
 
     Attributes:
         fed: ``{name: place in the feed_dict}``, once :meth:`read_feeds` has been called.
@@ -38,10 +40,10 @@ class Lookup:
         self.graph = graph
         self.elements = graph.elements
         self.fed: dict[str, int] = {}
-        self._bare: dict[Any, Op] = {}  # bare callables, each one op
+        self._bare: dict[Any, Op] = {}  # one op for each bare callable
 
     def find(self, fetch: Any) -> Element | AttachedLeaf | str:
-        """Return what a leaf of the fetches means; a bare string is the name of a feed."""
+        """Return what a leaf of the fetches refers to; a plain string means a feed of that name."""
         if isinstance(fetch, (Variable, Op)):
             if fetch.graph is not self.graph:
                 raise ValueError(f"{fetch!r} belongs to another graph than this session's")
@@ -62,10 +64,10 @@ class Lookup:
         )
 
     def find_name(self, name: str) -> Element | AttachedLeaf | str:
-        """Return what a name means; ``name:0``, TensorFlow's spelling, means the same.
+        """Return what a name refers to; ``name:0``, TensorFlow's spelling, is the same name.
 
         Raises:
-            ValueError: If it means nothing; says which names are near.
+            ValueError: If the name is unknown; suggests the nearest names.
         """
         plain = _plain(name)
         for candidate in (name, plain):
@@ -82,22 +84,22 @@ class Lookup:
         )
 
     def read_feeds(self, feeds: Sequence[Any], ops: list[Op]) -> None:
-        """Note which names are fed, each by which place in the feed_dict.
+        """Note for each fed name its position in the feed_dict.
 
         Args:
             feeds: The keys of the feed_dict, in its order.
-            ops: Bare callables of this run, whose parameters can be fed, too.
+            ops: Bare callables of this run; their parameters can also be fed.
 
         Raises:
-            TypeError: If a key is no name, variable or op.
-            ValueError: If nothing takes such a feed, or two keys mean the same.
+            TypeError: If a key is not a name, a variable or an op.
+            ValueError: If a key is unknown, or two keys feed the same name.
         """
         parameters = {p.name for op in (*self.graph.ops, *ops) for p in op.parameters}
         for place, key in enumerate(feeds):
             while hasattr(key, "_as_graph_element"):
                 key = key._as_graph_element()  # noqa: PLW2901, SLF001  # as for fetches
             if isinstance(key, (Variable, Op)):
-                self.find(key)  # is it this graph's?
+                self.find(key)  # raises if it belongs to another graph
                 name = key.name
             elif isinstance(key, str):
                 known = parameters | set(self.elements)

@@ -1,4 +1,4 @@
-"""From names to a plan: who provides what, and in which order the ops run."""
+"""From names to a plan: which op provides each value, and the order in which the ops run."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def make_plan(graph: Graph, fetches: Any, feeds: Sequence[Any]) -> Plan:
         feeds: The keys of the feed_dict, in its order.
 
     Raises:
-        TypeError: If a leaf of ``fetches`` or a feed is of a kind that can't be one.
-        ValueError: If a name is not known, a parameter is provided by nothing, two ops update
-            one variable, or ops depend on each other in a cycle.
+        TypeError: If a leaf of ``fetches`` can't be fetched, or a feed can't be fed.
+        ValueError: If a name is unknown, nothing provides a parameter, two ops update one
+            variable, or ops depend on each other in a cycle.
     """
     if not graph.finalized:
         check_references(graph.elements, graph.ops)
@@ -60,7 +60,7 @@ class _Planner:
     # -- order ----------------------------------------------------------------------------------
 
     def provider(self, name: str) -> Op | None:
-        """Return the op that must run for ``name``, if any."""
+        """Return the op that must run to provide ``name``, if any."""
         if name in self.fed:
             return None
         found = self.elements.get(name)
@@ -72,7 +72,7 @@ class _Planner:
         return [found for found in map(self.provider, names) if found is not None]
 
     def order(self, roots: list[Op]) -> list[Op]:
-        """Return all ops that must run: after what they need, readers first, then as fetched."""
+        """Return the ops to run: each after the ops it needs, readers first, then as fetched."""
         found: dict[Op, int] = {}
         needs: dict[Op, set[Op]] = {}
         users: dict[Op, list[Op]] = {}
@@ -89,7 +89,7 @@ class _Planner:
                     users.setdefault(other, []).append(op)
                 stack.extend(reversed(needed))
         ready = [(op.mutates, rank, op) for op, rank in found.items() if not needs[op]]
-        import heapq  # when the first plan is made
+        import heapq  # imported with the first plan, not with runloop
 
         heapq.heapify(ready)
         ordered = []
@@ -100,7 +100,7 @@ class _Planner:
                 needs[user].discard(op)
                 if not needs[user]:
                     heapq.heappush(ready, (user.mutates, found[user], user))
-        return ordered  # all of them: that there is no cycle was checked before
+        return ordered  # complete, since references were checked for cycles before
 
     # -- slots ----------------------------------------------------------------------------------
 
@@ -168,7 +168,9 @@ class _Planner:
         commits = tuple(self._commits(order))
         copies: list[Prepare] = []
         places = [self._target_slot(target, copies) for target in targets]
-        fixed = {self.slots.get(self.variables.get(GLOBAL_STEP), -1)}  # an np.int64 as it is
+        fixed = {
+            self.slots.get(self.variables.get(GLOBAL_STEP), -1)
+        }  # already a scalar: an np.int64
         place = iter(places)
         return Plan(
             reads=[variable.index for variable in self.reads],
@@ -230,7 +232,7 @@ class _Planner:
                 if name in by:
                     raise ValueError(
                         f"ops {by[name].name!r} and {op.name!r} both update {name!r} in one run: "
-                        f"fetch one of them, or make one op of both"
+                        f"fetch one of them, or merge them into one op"
                     )
                 by[name] = op
                 slot = self.members(op) + index if op.many else self.slots[op]

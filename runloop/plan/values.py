@@ -1,4 +1,4 @@
-"""What one session owns: the values of its variables, and where it stands in its inputs."""
+"""The values of one session: its variables, and the iterators of its inputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SessionValues:
     """Values of the variables by index, iterators of the inputs.
 
     ``values[variable.index]`` is an array, and for ``global_step`` an immutable ``np.int64``.
-    Whoever reads or replaces several holds ``lock``: threads may run one session together.
+    Hold ``lock`` to read or replace several: threads may run one session together.
     """
 
     __slots__ = ("_growing", "_iterators", "lock", "step_index", "values")
@@ -28,16 +28,16 @@ class SessionValues:
     def __init__(self) -> None:
         self.values: list[Any] = []
         self.lock = threading.Lock()
-        self._growing = threading.RLock()  # not ``lock``: initial values are made by user code
+        self._growing = threading.RLock()  # not ``lock``: users' functions make initial values
         self.step_index = -1
         self._iterators: dict[Input, Iterator[Any]] = {}
 
     def grow(self, variables: tuple[Variable, ...]) -> None:
-        """Give initial values to the variables that the store does not have yet.
+        """Add the initial values of the variables that are not here yet.
 
         Raises:
-            TypeError: If an initial value is no array, or that of ``global_step`` no integer.
-            ValueError: If an initial value is a list whose parts are not of one shape.
+            TypeError: If an initial value is not an array, or ``global_step``'s not an integer.
+            ValueError: If an initial value is a list whose parts differ in shape.
         """
         with self._growing:
             for variable in variables[len(self.values) :]:
@@ -46,7 +46,7 @@ class SessionValues:
                     self.step_index = variable.index
 
     def checked(self, variable: Variable, value: Any, who: str) -> Any:
-        """Return ``value`` as it may stand in for ``variable``.
+        """Return ``value`` in the form in which it can replace the value of ``variable``.
 
         Raises:
             ValueError: If shape or dtype differ and the variable is validated.
@@ -61,12 +61,12 @@ class SessionValues:
         return conform(value, old, f"variable {variable.name!r}: {who}")
 
     def assign(self, values: Mapping[Variable, Any], who: str) -> None:
-        """Replace variables, all of them or, if a check fails, none."""
+        """Replace variables: all of them, or none if a check fails."""
         new = {v.index: self.checked(v, value, who) for v, value in values.items()}
         self.commit(list(new.items()), 0)
 
     def commit(self, new: Sequence[tuple[int, Any]], increment: int) -> None:
-        """Put checked values in place, and let ``global_step`` grow, all at one moment."""
+        """Store checked values and increase ``global_step``, under one lock."""
         values = self.values
         with self.lock:
             for index, value in new:
@@ -75,11 +75,11 @@ class SessionValues:
                 values[self.step_index] += increment
 
     def pull(self, source: Input) -> Any:
-        """Return the next value of an input, a tuple unless the input has a single name.
+        """Return the next item of an input: a tuple with one member per name.
 
         Raises:
-            OutOfRangeError: If it has come to its end.
-            ValueError: If a pull does not give as many members as there are names.
+            OutOfRangeError: If it is exhausted.
+            ValueError: If an item does not have one member for each name.
         """
         with source.lock:
             iterator = self._iterators.get(source)
@@ -88,7 +88,7 @@ class SessionValues:
             try:
                 value = next(iterator)
             except StopIteration:
-                raise OutOfRangeError(f"input {source.names[0]!r} has come to its end") from None
+                raise OutOfRangeError(f"input {source.names[0]!r} is exhausted") from None
         if source.single:
             return (value,)
         if not isinstance(value, (tuple, list)) or len(value) != len(source.names):
@@ -100,7 +100,7 @@ class SessionValues:
         return value
 
     def forget_iterators(self) -> None:
-        """Iterate every input anew at its next pull, as after its state was restored."""
+        """Call ``iter()`` on every input again at its next pull; its state was restored."""
         self._iterators.clear()
 
 
@@ -109,7 +109,7 @@ def _initial_value(variable: Variable) -> Any:
     if callable(value):
         try:
             value = value()
-        except Exception as exc:  # whatever it is, whose it is is worth knowing
+        except Exception as exc:  # any error: name the variable
             exc.add_note(
                 f"(raised by the function that gives variable {variable.name!r} its value)"
             )
@@ -122,12 +122,12 @@ def _initial_value(variable: Variable) -> Any:
         array = as_array(value)
     except ValueError as exc:
         raise ValueError(
-            f"variable {variable.name!r}: its initial value is no array, since its parts are not of "
-            f"one shape: {value!r:.60}; give an array, or graph.attach({variable.name!r}, ...) it"
+            f"variable {variable.name!r}: its initial value is not an array, since its parts differ "
+            f"in shape: {value!r:.60}; give an array, or graph.attach({variable.name!r}, ...) it"
         ) from exc
     if isinstance(array, np.ndarray) and array.dtype == object and array is not value:
         raise TypeError(
             f"variable {variable.name!r}: its initial value is of type {type(value).__name__}, "
-            f"which is no array; give an array, or graph.attach({variable.name!r}, ...) it"
+            f"which is not an array; give an array, or graph.attach({variable.name!r}, ...) it"
         )
     return copy_array(array)

@@ -102,7 +102,7 @@ def test_the_site_of_the_first_definition_is_the_users_own_line():
 
 @pytest.mark.parametrize("name", ["", 3, None, b"w"])
 def test_a_name_is_a_string_that_is_not_empty(name):
-    with fails(ValueError, f"a name must be a string that is not empty, got {name!r}"):
+    with fails(ValueError, f"a name must be a non-empty string, got {name!r}"):
         Graph().variable(name, 0.0)
 
 
@@ -184,14 +184,14 @@ def test_an_input_needs_a_name():
 
 
 def test_the_names_of_an_input_differ():
-    with fails(ValueError, "graph.input: a name is there twice in ('x', 'y', 'x')"):
+    with fails(ValueError, "graph.input: duplicate name in ('x', 'y', 'x')"):
         Graph().input(["x", "y", "x"], [])
 
 
 @pytest.mark.parametrize("names", [3, None, (3,), ("x", None)])
 def test_the_names_of_an_input_are_names(names):
     bad = names[-1] if isinstance(names, tuple) else names
-    with fails(ValueError, f"a name must be a string that is not empty, got {bad!r}"):
+    with fails(ValueError, f"a name must be a non-empty string, got {bad!r}"):
         Graph().input(names, [])
 
 
@@ -259,10 +259,10 @@ def test_an_op_must_be_callable(add):
 
 def test_a_function_without_a_name_of_its_own_must_be_given_one():
     fn = lambda: 0  # noqa: E731
-    with fails(ValueError, f"{fn!r} has no name of its own: give one with name=..."):
+    with fails(ValueError, f"{fn!r} has no name to use for the op: pass one with name=..."):
         Graph().op(fn)
     part = functools.partial(returns_none)
-    with fails(ValueError, f"{part!r} has no name of its own: give one with name=..."):
+    with fails(ValueError, f"{part!r} has no name to use for the op: pass one with name=..."):
         Graph().op(part)
 
 
@@ -278,12 +278,12 @@ def test_an_op_has_outputs_or_updates_and_not_both():
 @pytest.mark.parametrize("outputs", [("a", "a"), ("a", "b", "a")])
 @pytest.mark.parametrize("option", ["outputs", "updates"])
 def test_the_members_of_a_result_have_different_names(option, outputs):
-    with fails(ValueError, f"op 'op': a name is there twice in {option}={outputs}"):
+    with fails(ValueError, f"op 'op': duplicate name in {option}={outputs}"):
         Graph().op(returns_none, name="op", **{option: outputs})
 
 
 def test_an_op_of_several_outputs_does_not_share_its_name_with_one():
-    with fails(ValueError, "op 'op': the name 'op' is there twice"):
+    with fails(ValueError, "op 'op': an output can't have the name of its op"):
         Graph().op(returns_none, name="op", outputs=("op", "b"))
 
 
@@ -377,18 +377,6 @@ def test_parameters_are_read_from_every_kind_of_callable(fn, expected):
         for p in parameters(fn, "op 'f'")
     ]
     assert found == expected
-
-
-def test_the_parameters_of_a_plain_function_are_those_that_inspect_reads():
-    for fn in (positional_only, lambda a, b=1, *c, d, e=2, **f: 0, lambda a=1, /, b=2: 0):
-        skipped = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        slow = [p for p in inspect.signature(fn).parameters.values() if p.kind not in skipped]
-        fast = parameters(fn, "it")
-        assert [p.name for p in fast] == [p.name for p in slow]
-        assert [p.keyword_only for p in fast] == [p.kind is p.KEYWORD_ONLY for p in slow]
-        assert [p.default for p in fast] == [
-            REQUIRED if p.default is p.empty else p.default for p in slow
-        ]
 
 
 # -- the global step ------------------------------------------------------------------------------
@@ -503,7 +491,7 @@ def test_summaries_are_kept_by_tag_and_read_only():
     assert dict(graph.summaries) == {"loss": "loss"}
     with pytest.raises(TypeError):
         graph.summaries["other"] = "x"
-    with fails(ValueError, "summary 'loss' is defined already, as 'loss'"):
+    with fails(ValueError, "summary 'loss' is already defined, as 'loss'"):
         graph.summary("loss", "other")
 
 
@@ -693,7 +681,7 @@ def test_a_variable_is_a_variable():
     assert isinstance(Graph().variable("w", 0.0), Variable)
 
 
-def test_an_async_function_is_no_op():
+def test_an_async_function_is_refused_as_an_op():
     graph = Graph()
 
     async def later(x):
@@ -704,8 +692,10 @@ def test_an_async_function_is_no_op():
 
     for fn in (later, many):
         text = (
-            f"op {fn.__name__!r}: {fn!r} is async, and a run waits for nobody; write a def that "
+            f"op {fn.__name__!r}: {fn!r} is async, and a run does not await; write a def that "
             f"calls asyncio.run(...)"
         )
         with fails(TypeError, text):
             graph.op(fn)
+        with pytest.raises(TypeError, match=r"^op 'part': .* is async"):
+            graph.op(functools.partial(fn, 1), name="part")

@@ -141,7 +141,7 @@ def test_anything_that_means_a_part_gives_its_handle(graph):
     [
         (lambda g: g.get_tensor_by_name("los:0"), KeyError, "tensor that does not exist.*'loss'"),
         (lambda g: g.get_tensor_by_name("loss:1"), KeyError, "'loss' has one output, loss:0"),
-        (lambda g: g.get_tensor_by_name("loss:x"), ValueError, "is no tensor's name"),
+        (lambda g: g.get_tensor_by_name("loss:x"), ValueError, "is not a tensor's name"),
         (lambda g: g.get_tensor_by_name("loss"), ValueError, "did you mean loss:0"),
         (lambda g: g.get_tensor_by_name(3), TypeError, "a name must be a string, got 3"),
         (lambda g: g.get_operation_by_name("los"), KeyError, "not in the graph.*'loss'"),

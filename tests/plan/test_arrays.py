@@ -106,7 +106,7 @@ HELP = (
         (np.zeros(2, ">f4"), ">f4 of shape (2,)"),
         ([1.0, 2.0], "float64 of shape (2,)"),
         (1.0, "float64 of shape ()"),
-        ([[1.0], [1.0, 2.0]], "[[1.0], [1.0, 2.0]], whose parts are not of one shape"),
+        ([[1.0], [1.0, 2.0]], "[[1.0], [1.0, 2.0]], whose parts differ in shape"),
         ("text", "<U4 of shape ()"),
         (Duck([1, 2]), "duck32 of shape (2,)"),
     ],
@@ -125,8 +125,7 @@ def test_what_does_not_fit_is_refused_with_what_is_expected_and_what_came(value,
 def test_nothing_is_refused_with_where_nothing_comes_from():
     with fails(
         ValueError,
-        "it: expected float32 of shape (2,), got None, which is what a function without a return "
-        "gives",
+        "it: expected float32 of shape (2,), got None, the result of a function without a return",
     ):
         conform(None, np.zeros(2, np.float32), "it")
 

@@ -1,10 +1,9 @@
-"""Checking a request before there is a session: the same answers as a run gives."""
+"""Checking the names of a request before its feeds are known: the same answers as a run gives."""
 
 import numpy as np
 import pytest
 
 from runloop.graph import Graph
-from runloop.plan.lookup import check_fetches
 from runloop.session import Session
 from tests.checks import fails
 
@@ -36,20 +35,22 @@ def program():
     ],
 )
 def test_what_can_be_fetched_passes(fetches):
-    assert check_fetches(program(), fetches) is None
+    session = Session(graph=program())
+    assert session.check_request(fetches, names_only=True) is None
 
 
 def test_variables_and_ops_pass_as_objects():
     graph = program()
-    check_fetches(graph, [graph.variables[0], graph.ops[0]])
+    fetches = [graph.variables[0], graph.ops[0]]
+    Session(graph=graph).check_request(fetches, names_only=True)
 
 
 @pytest.mark.parametrize(
     "fetches", ["ww", ["w", "zzz"], None, [3], {"a": {"w"}}, "w/b", Graph().variable("w", 1.0)]
 )
 def test_what_cant_be_fetched_raises_what_the_run_would(fetches):
-    graph = program()
+    session = Session(graph=program())
     with pytest.raises((TypeError, ValueError)) as info:
-        Session(graph=graph).run(fetches)
+        session.run(fetches)
     with fails(type(info.value), str(info.value)):
-        check_fetches(graph, fetches)
+        session.check_request(fetches, names_only=True)

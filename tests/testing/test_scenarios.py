@@ -36,11 +36,11 @@ STORIES = {
         "WatchLoss.before_run step=1 asks='loss'",
         "session.run step=1 fetches=['train', 'loss']",
         "WatchLoss.after_run step=2 got=0.5",
-        "loop.run step=2 fetches='train' raises OutOfRangeError: input 'batch' has come to its end",
+        "loop.run step=2 fetches='train' raises OutOfRangeError: input 'batch' is exhausted",
         "WatchLoss.before_run step=2 asks='loss'",
         (
-            "session.run step=2 fetches=['train', 'loss'] raises OutOfRangeError: input 'batch' has "
-            "come to its end"
+            "session.run step=2 fetches=['train', 'loss'] raises OutOfRangeError: input 'batch' is "
+            "exhausted"
         ),
         "WatchLoss.end step=2",
         "session.close step=2",
