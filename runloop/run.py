@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from runloop.step_stats import OpStats, StepStats, serialized
+
 __all__ = [
     "HookStats",
     "OpStats",
@@ -99,24 +101,6 @@ class RunOptions:
         return f"RunOptions({', '.join(shown)})"
 
 
-class OpStats(NamedTuple):
-    """The times of one op.
-
-    Attributes:
-        name: The op's name.
-        start_us: Microseconds from the start of the run to its start.
-        duration_us: Microseconds that it took.
-        inputs: Names of the ops that it depends on.
-        output_bytes: Size of the arrays that it returned; 0 for other values.
-    """
-
-    name: str
-    start_us: float
-    duration_us: float
-    inputs: tuple[str, ...] = ()
-    output_bytes: int = 0
-
-
 class HookStats(NamedTuple):
     """The times of one hook method, counted from the same moment as in :class:`OpStats`.
 
@@ -138,7 +122,8 @@ class RunMetadata:
 
     Attributes:
         step_stats: With ``RunOptions(trace_level=RunOptions.FULL_TRACE)``, one :class:`OpStats`
-            per op, in the order in which they ran; else empty.
+            per op, in the order in which they ran; else empty. Its ``dev_stats`` has the same in
+            the form of TensorFlow's ``StepStats``.
         hook_stats: One :class:`HookStats` for each ``before_run`` and ``after_run``, where a
             hook asked for it by ``wants_hook_stats``; else empty. It goes on growing until the
             last ``after_run`` returned.
@@ -149,9 +134,13 @@ class RunMetadata:
     """
 
     # Defaults on the class: one is made at each step, and most are never written to.
-    step_stats: Sequence[OpStats] = ()
+    step_stats: StepStats = StepStats()
     hook_stats: Sequence[HookStats] = ()
     origin: float | None = None
+
+    def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
+        """Return :attr:`step_stats` as the bytes of TensorFlow's ``RunMetadata`` message."""
+        return serialized(self.step_stats)
 
     def __repr__(self) -> str:
         return f"RunMetadata(step_stats={self.step_stats!r}, hook_stats={self.hook_stats!r})"

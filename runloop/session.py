@@ -167,7 +167,7 @@ class Session:
                 run_metadata = RunMetadata()
             return plan.execute(store, fetches, feed_values, (run_metadata, self._clock))
         if run_metadata is not None and run_metadata.step_stats:
-            run_metadata.step_stats = ()  # left from an earlier run
+            run_metadata.step_stats = RunMetadata.step_stats  # left from an earlier run
         return plan.execute(store, fetches, feed_values, None)
 
     def check_request(

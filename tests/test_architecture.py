@@ -24,7 +24,7 @@ ROOT = Path(runloop.__file__).parent
 # modules of its own package. A package stands for all modules in it that have no row of their own.
 # "" is the package's own `__init__`, the face of all that stands above it here.
 LANDINGS = (
-    ("errors", "clock", "messages", "lazy", "nest"),
+    ("errors", "clock", "messages", "lazy", "nest", "step_stats"),
     ("run", "timers", "coordinator", "data", "observers", "summary"),
     ("state",),
     ("graph",),

@@ -17,7 +17,8 @@ from runloop.graph.elements import Op, Variable
 from runloop.nest import Packer
 from runloop.plan.prepare import Prepare, checked_members
 from runloop.plan.values import SessionValues
-from runloop.run import OpStats, RunMetadata
+from runloop.run import RunMetadata
+from runloop.step_stats import OpStats, StepStats
 
 __all__ = ["Commit", "Plan", "Step"]
 
@@ -144,24 +145,27 @@ def _run_traced(
     clock: Clock,
 ) -> None:
     stats: list[OpStats] = []
-    metadata.step_stats = stats
+    metadata.step_stats = StepStats()
     origin, metadata.origin = metadata.origin, None
     if origin is None:
         origin = clock.monotonic()
-    for (call, slot, members, op), inputs in zip(steps, needs, strict=True):
-        begin = clock.monotonic()
-        try:
-            result = values[slot] = call(values)
-            if members is not None:
-                values[members] = checked_members(op, result, members)
-        except Exception as exc:
-            _explain(exc, op)
-            raise
-        finally:
-            duration = clock.monotonic() - begin
-            result = values[slot]
-            size = sum(
-                getattr(array, "nbytes", 0)
-                for array in (result if isinstance(result, (tuple, list)) else (result,))
-            )
-            stats.append(OpStats(op.name, (begin - origin) * 1e6, duration * 1e6, inputs, size))
+    try:
+        for (call, slot, members, op), inputs in zip(steps, needs, strict=True):
+            begin = clock.monotonic()
+            try:
+                result = values[slot] = call(values)
+                if members is not None:
+                    values[members] = checked_members(op, result, members)
+            except Exception as exc:
+                _explain(exc, op)
+                raise
+            finally:
+                duration = clock.monotonic() - begin
+                result = values[slot]
+                size = sum(
+                    getattr(array, "nbytes", 0)
+                    for array in (result if isinstance(result, (tuple, list)) else (result,))
+                )
+                stats.append(OpStats(op.name, (begin - origin) * 1e6, duration * 1e6, inputs, size))
+    finally:
+        metadata.step_stats = StepStats(stats)

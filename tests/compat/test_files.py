@@ -9,6 +9,7 @@ import struct
 import pytest
 
 import runloop.compat.tf as tf
+from runloop.compat._tf.modules import modules
 from runloop.compat._tf.records import RecordIterator, frame, masked_crc32c
 
 loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
@@ -300,3 +301,49 @@ def test_verbosity_is_the_loggers_level():
         tf.logging.flush()
     finally:
         tf.logging.set_verbosity(before)
+
+
+def test_file_io_has_the_names_of_both_generations(tmp_path):
+    file_io = tf.python.lib.io.file_io
+    path = str(tmp_path / "a")
+    file_io.write_string_to_file(path, "text")
+    assert file_io.read_file_to_string(path) == "text"
+    assert file_io.read_file_to_string(path, binary_mode=True) == b"text"
+    file_io.copy(oldpath=path, newpath=f"{path}2")
+    file_io.copy_v2(src=path, dst=f"{path}3")
+    assert file_io.get_matching_files(filename=f"{path}*") == [path, f"{path}2", f"{path}3"]
+
+
+def test_an_atomic_write_leaves_nothing_behind(tmp_path):
+    file_io = tf.python.lib.io.file_io
+    path = str(tmp_path / "a")
+    file_io.atomic_write_string_to_file(path, "one")
+    file_io.atomic_write_string_to_file(path, b"two")
+    with pytest.raises(tf.errors.AlreadyExistsError, match="the file exists already"):
+        file_io.atomic_write_string_to_file(path, "three", overwrite=False)
+    assert os.listdir(tmp_path) == ["a"]
+    assert file_io.read_file_to_string(path) == "two"
+
+
+def test_the_metrics_of_evaluations_are_read_from_event_files(tmp_path, caplog):
+    early_stopping = modules()["tensorflow_estimator.python.estimator.early_stopping"]
+    folder = str(tmp_path / "eval")
+    assert early_stopping.read_eval_metrics(folder) == {}
+    for _ in range(2):  # two evaluations, a file each
+        with tf.summary.FileWriter(folder) as writer:
+            for step in (20, 10):
+                values = [tf.Summary.Value(tag="loss", simple_value=step / 4)]
+                writer.add_summary(tf.Summary(value=values), step)
+            writer.add_session_log(tf.SessionLog(status=tf.SessionLog.STOP), 30)
+            writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag="auc", simple_value=1)]), 20)
+    assert list(early_stopping.read_eval_metrics(folder).items()) == [
+        (10, {"loss": 2.5}),
+        (20, {"loss": 5.0, "auc": 1.0}),
+    ]
+
+    for path in tf.gfile.Glob(folder + "/events*"):
+        with open(path, "r+b") as file:
+            file.seek(-6, os.SEEK_END)
+            file.write(b"!")
+    assert early_stopping.read_eval_metrics(folder)[20] == {"loss": 5.0}
+    assert "Events after the damage are not read" in caplog.text

@@ -580,6 +580,38 @@ def test_a_stop_asked_of_a_context_that_is_over_does_nothing():
     assert len(train([Late()], steps=4)) == 4
 
 
+def test_summaries_are_written_once_at_the_end(tmp_path):
+    with pytest.raises(ValueError, match="One of log_dir or summary_writer should be used"):
+        tf.contrib.training.SummaryAtEndHook()
+    assert tf.contrib.training.StopAfterNEvalsHook(3)._num_evals == 3
+
+    graph = standard()
+    with graph.as_default():
+        tf.summary.scalar("loss", "loss")
+    writer = tf.summary.FileWriter(str(tmp_path / "own"))
+    hooks = [
+        tf.contrib.training.SummaryAtEndHook(str(tmp_path / "logs")),
+        tf.contrib.training.SummaryAtEndHook(summary_writer=writer, summary_op="loss_bytes"),
+    ]
+    graph.op(
+        lambda lr: tf.Summary(
+            value=[tf.Summary.Value(tag="fed", simple_value=lr)]
+        ).SerializeToString(),
+        name="loss_bytes",
+    )
+    hooks[1]._feed_dict = {"lr": np.float32(2)}
+    train(hooks, steps=4, graph=graph)
+
+    for folder, expected in (("logs", ("loss", 0.2)), ("own", ("fed", 2.0))):
+        (path,) = (tmp_path / folder).glob("events*")
+        found = [
+            (event.step, value.tag, value.simple_value)
+            for event in tf.train.summary_iterator(path)
+            for value in event.summary.value
+        ]
+        assert found == [(4, expected[0], pytest.approx(expected[1]))]
+
+
 # -- the metadata of runs --------------------------------------------------------------------------
 
 

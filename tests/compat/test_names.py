@@ -1,9 +1,11 @@
 """The shim's names: the table, the spellings, and what is said about names that are not there."""
 
 import importlib
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import runloop as rl
@@ -31,6 +33,12 @@ tensorflow.core.protobuf.config_pb2 tensorflow.contrib.framework tensorflow.pyth
 tensorflow.contrib.learn tensorflow.contrib.training
 tensorflow.contrib.learn.python.learn.session_run_hook
 tensorflow.contrib.learn.python.learn.basic_session_run_hooks
+tensorflow.compat.v2 tensorflow.compat.v2.io.gfile tensorflow.compat.v2.estimator
+tensorflow.python.framework.dtypes tensorflow.python.framework.tensor_util
+tensorflow.python.client.session tensorflow.python.training.session_manager
+tensorflow.python.data.ops.iterator_ops tensorflow.python.util.nest tensorflow.python.lib.io.file_io
+tensorflow_estimator.python.estimator.early_stopping tensorflow_estimator.python.estimator.estimator
+tensorflow_estimator.python.estimator.estimator_export
 """.split()  # noqa: SIM905
 
 
@@ -234,3 +242,70 @@ def test_the_names_of_the_last_versions_before_1_0():
     assert tf.train.SummaryWriterCache is tf.summary.FileWriterCache
     assert tf.train.SummaryWriter is tf.summary.FileWriter
     assert tf.contrib.learn.SessionRunHook is tf.train.SessionRunHook
+
+
+@pytest.mark.usefixtures("without_tensorflow")
+def test_a_file_that_spells_both_versions_gets_one_object_for_each_class():
+    with tf.install():
+        v2 = importlib.import_module("tensorflow.compat.v2")
+        v1 = v2.compat.v1
+
+        assert v1 is modules()["tensorflow"]
+        assert v2.errors.OutOfRangeError is v1.errors.OutOfRangeError
+        assert v2.io.gfile.GFile is v1.gfile.GFile
+        assert v2.train.latest_checkpoint is v1.train.latest_checkpoint
+        assert v2.estimator.SessionRunHook is v1.train.SessionRunHook
+        assert v2.float32 == np.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train.SessionRunHook", "is a name of TensorFlow 1.x: use tensorflow.compat.v1.train."),
+        ("summary", "use compat.v1.summary and its FileWriter"),
+        ("Variable", "tensorflow.compat.v2.Variable builds TensorFlow graphs"),
+        ("train.Checkpoint", "attach objects with graph.attach"),
+        ("frobnicate", "tensorflow.compat.v2.frobnicate is not part of the hook lifecycle"),
+    ],
+)
+def test_a_name_that_version_2_lacks_says_what_to_use(name, text):
+    module = modules()["tensorflow.compat.v2"]
+    *path, leaf = name.split(".")
+    for part in path:
+        module = getattr(module, part)
+
+    with pytest.raises(AttributeError, match=re.escape(text)):
+        getattr(module, leaf)
+
+
+def test_what_modules_that_only_need_to_import_leave_out_is_explained():
+    python = tf.python
+    with pytest.raises(AttributeError, match="use a session creator: train.ChiefSessionCreator"):
+        python.training.session_manager.SessionManager
+    with pytest.raises(AttributeError, match=r"give the data as an input: graph.input"):
+        python.data.ops.iterator_ops.Iterator
+
+
+def test_element_types_by_name_and_by_type():
+    assert [tf.as_dtype(x).name for x in ("half", "double", "float", "int64", "string")] == [
+        "float16", "float64", "float32", "int64", "string"
+    ]  # fmt: skip
+    assert [tf.as_dtype(x).name for x in (float, bool, np.int8, np.dtype("u4"), tf.float32)] == [
+        "float32", "bool", "int8", "uint32", "float32"
+    ]  # fmt: skip
+    for wrong in (int, "frob", object(), None):  # as in TensorFlow
+        with pytest.raises(TypeError, match="Cannot convert the argument `type_value`"):
+            tf.as_dtype(wrong)
+
+
+def test_a_seed_is_stored_and_handles_are_tensors():
+    with rl.Graph().as_default() as graph:
+        assert tf.set_random_seed(3) is None
+        assert graph.seed == 3
+        step = tf.train.get_or_create_global_step()
+
+        assert tf.is_tensor(step)
+        assert tf.is_tensor(graph.get_tensor_by_name("global_step:0"))
+        assert tf.is_tensor(rl.get_global_step())
+        for other in (1, "a", np.zeros(1), step.op, tf.float32, tf.TensorShape([1])):
+            assert not tf.is_tensor(other)

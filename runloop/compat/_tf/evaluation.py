@@ -1,14 +1,17 @@
-"""The hook that TensorFlow's evaluation loops use."""
+"""The hooks that TensorFlow's evaluation loops use."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from runloop.compat._tf import logging
+from runloop.compat._tf.graphs import get_or_create_global_step
+from runloop.compat._tf.summaries import merge_all
+from runloop.compat._tf.writer import FileWriterCache
 from runloop.hooks.base import SessionRunHook
 from runloop.run import RunArgs, RunContext, RunValues
 
-__all__ = ["StopAfterNEvalsHook"]
+__all__ = ["StopAfterNEvalsHook", "SummaryAtEndHook"]
 
 
 class StopAfterNEvalsHook(SessionRunHook):
@@ -46,3 +49,53 @@ class StopAfterNEvalsHook(SessionRunHook):
             logging.info("Evaluation [%d%s]", done, of)
         if wanted is not None and done >= wanted:
             run_context.request_stop()
+
+
+class SummaryAtEndHook(SessionRunHook):
+    """Writes summaries once, when the session ends.
+
+    Args:
+        log_dir: The folder; its :class:`FileWriter` is used.
+        summary_writer: A writer, instead of ``log_dir``.
+        summary_op: The summaries, ``merge_all()`` if ``None``.
+        feed_dict: What to feed when they are computed.
+
+    Raises:
+        ValueError: If neither ``log_dir`` nor ``summary_writer`` is given.
+
+    Follows ``SummaryAtEndHook`` of TensorFlow 1.15's ``tf.contrib.training``.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | None = None,
+        summary_writer: Any = None,
+        summary_op: Any = None,
+        feed_dict: Any = None,
+    ) -> None:
+        if log_dir is None and summary_writer is None:
+            raise ValueError("One of log_dir or summary_writer should be used.")
+        self._summary_op = summary_op
+        self._replace_summary_op = summary_op is None
+        self._feed_dict = feed_dict
+        self._summary_writer = summary_writer
+        self._log_dir = log_dir
+        self._global_step: Any = None
+
+    def begin(self) -> None:
+        """Find the summaries and the global step."""
+        if self._replace_summary_op:
+            self._summary_op = merge_all()
+        self._global_step = get_or_create_global_step()
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Find the folder's writer."""
+        if self._summary_writer is None:
+            self._summary_writer = FileWriterCache.get(str(self._log_dir))
+
+    def end(self, session: Any) -> None:
+        """Write the summaries at the current step, and flush the writer."""
+        if self._summary_op is not None:
+            step = session.run(self._global_step)
+            self._summary_writer.add_summary(session.run(self._summary_op, self._feed_dict), step)
+        self._summary_writer.flush()

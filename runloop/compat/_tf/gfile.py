@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob as _glob
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "Rename",
     "Stat",
     "Walk",
+    "atomic_write_string_to_file",
     "copy",
     "exists",
     "glob",
@@ -41,11 +43,13 @@ __all__ = [
     "listdir",
     "makedirs",
     "mkdir",
+    "read_file_to_string",
     "remove",
     "rename",
     "rmtree",
     "stat",
     "walk",
+    "write_string_to_file",
 ]
 
 _P = ParamSpec("_P")
@@ -327,6 +331,45 @@ def walk(
 def join(path: str | os.PathLike[str], *paths: str) -> str:
     """Join parts of a path."""
     return os.path.join(os.fspath(path), *paths)
+
+
+def read_file_to_string(filename: str | os.PathLike[str], binary_mode: bool = False) -> Any:
+    """Return a file's contents: text, or bytes with ``binary_mode``.
+
+    Raises:
+        NotFoundError: If the file does not exist.
+    """
+    with GFile(filename, "rb" if binary_mode else "r") as file:
+        return file.read()
+
+
+def write_string_to_file(filename: str | os.PathLike[str], file_content: str | bytes) -> None:
+    """Replace a file's contents.
+
+    Raises:
+        NotFoundError: If the folder does not exist.
+    """
+    with GFile(filename, "wb") as file:
+        file.write(file_content)
+
+
+def atomic_write_string_to_file(
+    filename: str | os.PathLike[str], contents: str | bytes, overwrite: bool = True
+) -> None:
+    """Write a file under a temporary name and rename it: readers never see a part of it.
+
+    Raises:
+        AlreadyExistsError: If the file exists and ``overwrite`` is false.
+
+    Follows ``atomic_write_string_to_file`` of TensorFlow 2.21's ``file_io``.
+    """
+    temporary = f"{os.fspath(filename)}.tmp{uuid.uuid4().hex}"
+    write_string_to_file(temporary, contents)
+    try:
+        rename(temporary, filename, overwrite)
+    except BaseException:
+        remove(temporary)
+        raise
 
 
 def _older(fn: Callable[..., Any], **names: str) -> Callable[..., Any]:

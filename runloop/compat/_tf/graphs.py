@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from runloop.graph import Graph, get_default_graph
 from runloop.graph import graph as graphs
-from runloop.graph.handles import VariableHandle
+from runloop.graph.elements import Variable
+from runloop.graph.handles import Tensor, VariableHandle
 
 __all__ = [
     "GraphKeys",
@@ -26,8 +27,10 @@ __all__ = [
     "global_variables",
     "global_variables_initializer",
     "initialize_nothing",
+    "is_tensor",
     "local_variables",
     "reset_default_graph",
+    "set_random_seed",
     "trainable_variables",
     "write_graph",
 ]
@@ -211,6 +214,23 @@ def global_variables_initializer(name: str | None = None) -> Any:  # noqa: ARG00
 def reset_default_graph() -> None:
     """Make a new graph the default graph from here on."""
     graphs._default.set(Graph())  # noqa: SLF001  # as_default() would end with its with block
+
+
+def set_random_seed(seed: int | None) -> None:
+    """Store a seed as ``seed`` of the default graph.
+
+    Nothing reads it: random numbers come from the program's own generators. Follows
+    ``tf.compat.v1.set_random_seed`` of TensorFlow 2.21.
+    """
+    vars(get_default_graph())["seed"] = seed
+
+
+def is_tensor(x: Any) -> bool:
+    """Return whether this is a handle of a value, or a variable; an operation is not.
+
+    Follows ``tf.is_tensor`` of TensorFlow 2.21.
+    """
+    return isinstance(x, (Tensor, VariableHandle, Variable))
 
 
 def write_graph(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from runloop.compat._tf.table import NAMES
+
 __all__ = ["GRAPH_BUILDING", "LEFT_OUT", "explain"]
 
 LEFT_OUT: Mapping[str, str] = {
@@ -40,6 +42,13 @@ LEFT_OUT: Mapping[str, str] = {
     "estimator.experimental": (
         "use runloop.InMemoryEvaluatorHook and runloop.EarlyStoppingHook, which need no Estimator"
     ),
+    "compat.v2.summary": "use compat.v1.summary and its FileWriter",
+    "python.training.session_manager.SessionManager": (
+        "use a session creator: train.ChiefSessionCreator"
+    ),
+    "python.data.ops.iterator_ops.Iterator": (
+        "give the data as an input: graph.input(names, iterable)"
+    ),
     "summary.histogram": "compute it in an op and write it with FileWriter.add_summary",
     "summary.image": "encode it in an op and write it with FileWriter.add_summary",
     "summary.audio": "encode it in an op and write it with FileWriter.add_summary",
@@ -62,7 +71,7 @@ GRAPH_BUILDING = frozenset(
     random_normal random_normal_initializer random_shuffle random_uniform
     random_uniform_initializer range rank reduce_all reduce_any reduce_logsumexp reduce_max
     reduce_mean reduce_min reduce_prod reduce_sum report_uninitialized_variables reshape reverse
-    round scalar_mul scan scatter_nd scatter_update set_random_seed shape sigmoid sign size slice
+    round scalar_mul scan scatter_nd scatter_update shape sigmoid sign size slice
     softmax sparse split sqrt square squeeze stack stop_gradient strided_slice string_join strings
     subtract tanh tensordot tile to_float to_int32 to_int64 trace train.AdadeltaOptimizer
     train.AdagradOptimizer train.AdamOptimizer train.ExponentialMovingAverage train.FtrlOptimizer
@@ -87,6 +96,11 @@ def explain(name: str, top: str = "tensorflow") -> str:
         top: The package in which it was looked up: ``tensorflow`` or ``tensorflow_estimator``.
     """
     full = f"{top}.{name}"
+    if name.startswith("compat.v2.") and name not in LEFT_OUT:
+        name = name.removeprefix("compat.v2.")
+        space, _, leaf = name.rpartition(".")
+        if leaf in NAMES.get(space, ()):
+            return f"{full} is a name of TensorFlow 1.x: use {top}.compat.v1.{name}."
     if name in LEFT_OUT:
         return f"{full} is not part of runloop.compat.tf: {LEFT_OUT[name]}."
     parts = name.split(".")

@@ -9,10 +9,9 @@ from typing import Any, Self
 
 from runloop import session
 from runloop.compat._tf import clock
-from runloop.compat._tf.metadata import RunMetadata
 from runloop.graph import Graph
 from runloop.monitored.dispatch import Dispatcher
-from runloop.run import RunOptions
+from runloop.run import RunMetadata, RunOptions
 
 __all__ = ["HookedSession", "Session", "get_default_session"]
 

@@ -1,11 +1,11 @@
 """Monitored sessions and session creators under TensorFlow's names.
 
-They are runloop's, with the shim's saver, hooks and metadata as defaults.
+They are runloop's, with the shim's saver and hooks as defaults.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from runloop import monitored, session
@@ -13,11 +13,9 @@ from runloop.compat._tf.checkpoints import Saver
 from runloop.compat._tf.errors import DeadlineExceededError
 from runloop.compat._tf.graphs import GraphKeys
 from runloop.compat._tf.hooks import CheckpointSaverHook, StepCounterHook, SummarySaverHook
-from runloop.compat._tf.metadata import RunMetadata
 from runloop.compat._tf.summaries import merge_all
 from runloop.graph import Graph
 from runloop.monitored import creators, scaffold, training
-from runloop.run import RunOptions
 
 __all__ = [
     "ChiefSessionCreator",
@@ -102,11 +100,8 @@ class WorkerSessionCreator(creators.WorkerSessionCreator):
             raise DeadlineExceededError(None, None, str(exc)) from exc
 
 
-class _WithMetadata:
-    """Gives hooks a ``run_metadata`` that can be serialized as TensorFlow's message.
-
-    It also has the private names by which programs reach the session without hooks.
-    """
+class _WithRawSession:
+    """The private names by which programs reach the session without hooks."""
 
     @property
     def _sess(self) -> Any:
@@ -115,19 +110,8 @@ class _WithMetadata:
     def _tf_sess(self) -> Any:
         return self.raw_session()  # type: ignore[attr-defined]
 
-    def run(
-        self,
-        fetches: Any,
-        feed_dict: Mapping[Any, Any] | None = None,
-        options: RunOptions | None = None,
-        run_metadata: Any = None,
-    ) -> Any:
-        """Run ``fetches`` together with the hooks' fetches; see :meth:`runloop.MonitoredSession.run`."""
-        metadata = RunMetadata() if run_metadata is None else run_metadata
-        return super().run(fetches, feed_dict, options, metadata)  # type: ignore[misc]
 
-
-class MonitoredSession(_WithMetadata, monitored.MonitoredSession):
+class MonitoredSession(_WithRawSession, monitored.MonitoredSession):
     """:class:`runloop.MonitoredSession` with the shim's :class:`ChiefSessionCreator` as the default.
 
     Follows ``tf.compat.v1.train.MonitoredSession`` of TensorFlow 2.21.
@@ -145,7 +129,7 @@ class MonitoredSession(_WithMetadata, monitored.MonitoredSession):
         super().__init__(creator, hooks, stop_grace_period_secs, graph=graph)
 
 
-class SingularMonitoredSession(_WithMetadata, monitored.SingularMonitoredSession):
+class SingularMonitoredSession(_WithRawSession, monitored.SingularMonitoredSession):
     """:class:`runloop.SingularMonitoredSession` with the shim's :class:`Scaffold` as the default.
 
     Follows ``tf.compat.v1.train.SingularMonitoredSession`` of TensorFlow 2.21.

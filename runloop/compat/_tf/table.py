@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runloop.compat._tf.dtypes import NAMES as DTYPES
 from runloop.compat._tf.errors import CLASSES, CODES
 from runloop.graph.tensor_types import DType
 
@@ -129,14 +130,20 @@ _VARIABLES = {
     ),
 }
 _RUN = {
-    **_members("runloop.run", "RunOptions"),
-    **_members(f"{_TF}.metadata", "RunMetadata"),
+    **_members("runloop.run", "RunMetadata RunOptions"),
     **_members(f"{_TF}.protos", "ConfigProto GPUOptions=ConfigProto OptimizerOptions=ConfigProto"),
 }
 _TENSORS = _members(
     f"{_TF}.protos", "HistogramProto SummaryMetadata make_ndarray make_tensor_proto"
 )
-_TYPES = _members("runloop.graph.tensor_types", "DType Dimension TensorShape")
+_TYPES = {
+    **_members("runloop.graph.tensor_types", "DType Dimension TensorShape"),
+    **_members(f"{_TF}.dtypes", "as_dtype"),
+    **_members(f"{_TF}.graphs", "is_tensor"),
+}
+_NEST = _members(
+    f"{_TF}.nest", "assert_same_structure flatten is_nested map_structure pack_sequence_as"
+)
 _STRINGS = _members(f"{_TF}.strings", "as_bytes as_str=as_text as_str_any as_text")
 # Modules that TensorFlow's own modules import, and that tests patch there.
 _TIME = {"time": "time:", "os": "os:"}
@@ -150,6 +157,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         **_TENSORS,
         **_TYPES,
         **_members(f"{_TF}.errors", "OpError"),
+        **_members(f"{_TF}.graphs", "set_random_seed"),
         **_members(
             f"{_TF}.switches",
             "disable_eager_execution disable_resource_variables disable_v2_behavior "
@@ -158,12 +166,30 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     },
     "app": _members(f"{_TF}.switches", "run=run_app"),
     "compat": _STRINGS,
+    # Names of TensorFlow 2; the other namespaces have one object for both versions.
+    "compat.v2": {
+        **_members("runloop.graph", "Graph"),
+        **_members("runloop.graph.handles", "Operation Tensor"),
+        **_members("runloop.graph.tensor_types", "DType TensorShape"),
+        **_members(f"{_TF}.dtypes", "as_dtype"),
+        **_members(f"{_TF}.graphs", "is_tensor"),
+        **_members(f"{_TF}.logging", "get_logger"),
+        **_members(f"{_TF}.protos", "make_ndarray make_tensor_proto"),
+        **_members(f"{_TF}.switches", "executing_eagerly"),
+    },
+    "compat.v2.train": {
+        **_members(f"{_TF}.checkpoints", "get_checkpoint_state latest_checkpoint"),
+        **_members("runloop.checkpoint", "list_variables load_checkpoint load_variable"),
+        **_members("runloop.coordinator", "Coordinator"),
+    },
     "errors": _ERRORS,
     "estimator": {**_HOOKS, **_members(f"{_TF}.switches", "Estimator ModeKeys")},
     "gfile": _GFILE,
     "io": _members(f"{_TF}.records", "tf_record_iterator=RecordIterator")
     | _members(f"{_TF}.graphs", "write_graph"),
     "logging": _LOGGING,
+    "nest": _NEST,
+    "random": _members(f"{_TF}.graphs", "set_random_seed set_seed=set_random_seed"),
     "summary": {
         **_PROTOS,
         **_WRITER,
@@ -173,14 +199,28 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "train": _TRAIN,
     "version": {},
     # -- TensorFlow's internal modules, which files import nevertheless -----------------------------
+    "python.client.session": _members(f"{_TF}.session", "Session BaseSession=Session"),
     "python.client.timeline": _members(f"{_TF}.metadata", "Timeline"),
+    "python.data.ops.iterator_ops": {},
+    "python.framework.dtypes": {
+        **_members("runloop.graph.tensor_types", "DType"), **_members(f"{_TF}.dtypes", "as_dtype"),
+    },
     "python.framework.meta_graph": _members(f"{_TF}.graphs", "create_meta_graph_def"),
-    "python.framework.ops": {**_GRAPH, **_members(f"{_TF}.graphs", "GraphKeys")},
+    "python.framework.ops": {**_GRAPH, **_members(f"{_TF}.graphs", "GraphKeys set_random_seed")},
+    "python.framework.tensor_util": {
+        **_members(f"{_TF}.protos", "MakeNdarray=make_ndarray make_tensor_proto"),
+        **_members(f"{_TF}.graphs", "is_tensor is_tf_type=is_tensor"),
+    },
     "python.lib.io.file_io": _members(
         f"{_TF}.gfile",
-        "FileIO=GFile copy create_dir=mkdir delete_file=remove delete_recursively=rmtree "
-        "file_exists=exists get_matching_files=glob is_directory=isdir list_directory=listdir "
-        "recursive_create_dir=makedirs rename stat walk",
+        "FileIO=GFile atomic_write_string_to_file read_file_to_string write_string_to_file join "
+        "copy=Copy create_dir=MkDir delete_file=Remove delete_recursively=DeleteRecursively "
+        "file_exists=Exists get_matching_files=Glob is_directory=IsDirectory "
+        "list_directory=ListDirectory recursive_create_dir=MakeDirs rename=Rename stat=Stat "
+        "walk=Walk copy_v2=copy create_dir_v2=mkdir delete_file_v2=remove "
+        "delete_recursively_v2=rmtree file_exists_v2=exists get_matching_files_v2=glob "
+        "is_directory_v2=isdir list_directory_v2=listdir recursive_create_dir_v2=makedirs "
+        "rename_v2=rename stat_v2=stat walk_v2=walk",
     ),
     "python.ops.variables": _VARIABLES,
     "python.summary.summary": {
@@ -201,9 +241,11 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         **_members(f"{_TF}.session", "_HookedSession=HookedSession"),
     },
     "python.training.saver": {**_SAVING, **_TIME},
+    "python.training.session_manager": {},
     "python.training.session_run_hook": _PROTOCOL,
     "python.training.summary_io": {**_WRITER, **_members(f"{_TF}.records", "summary_iterator")},
     "python.training.training_util": {**_STEP, **_STEP_READ},
+    "python.util.nest": _NEST,
     "python.util.deprecation": _members(f"{_TF}.switches", "silence"),
     "python.util.tf_export": _members(f"{_TF}.switches", "estimator_export=tf_export tf_export"),
     "core.framework.summary_pb2": {
@@ -218,21 +260,26 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     },
     "contrib.learn": {**_HOOKS, **_members(f"{_TF}.switches", "Estimator ModeKeys")},
     "contrib.summary": {},
-    "contrib.training": _HOOKS,
+    "contrib.training": {
+        **_HOOKS, **_members(f"{_TF}.evaluation", "StopAfterNEvalsHook SummaryAtEndHook"),
+    },
+    # Below tensorflow_estimator, not below tensorflow.
+    "python.estimator.early_stopping": _members(f"{_TF}.early_stopping", "read_eval_metrics"),
+    "python.estimator.estimator_export": _members(
+        f"{_TF}.switches", "estimator_export=tf_export"
+    ),
 }  # fmt: skip
 
-_DTYPES = (
-    "bfloat16 bool complex64 complex128 float16 float32 float64 int8 int16 int32 int64 string "
-    "uint8 uint16 uint32 uint64"
-)
+_DTYPES = {
+    **{name: DType(name) for name in DTYPES},
+    "double": DType("float64"),
+    "half": DType("float16"),
+}
 
 VALUES: Mapping[str, Mapping[str, Any]] = {
-    "": {
-        **{name: DType(name) for name in _DTYPES.split()},
-        "double": DType("float64"),
-        "half": DType("float16"),
-        "__version__": "2.21.0",
-    },
+    "": {**_DTYPES, "__version__": "2.21.0"},
+    "compat.v2": {**_DTYPES, "__version__": "2.21.0"},
+    "python.framework.dtypes": _DTYPES,
     "errors": CODES,
     "version": {"VERSION": "2.21.0", "GIT_VERSION": "runloop"},
 }
@@ -240,15 +287,18 @@ VALUES: Mapping[str, Mapping[str, Any]] = {
 
 _HOOKS_OF_ESTIMATOR = "tensorflow_estimator.python.estimator.hooks"
 
+_V2 = "tensorflow.compat.v2"
+
 _DEEP: Mapping[str, tuple[str, ...]] = {
     "": ("tensorflow", "tensorflow.compat.v1"),
     "estimator": (
         "tensorflow_estimator",
+        "tensorflow_estimator.python.estimator.estimator",
         "tensorflow_estimator.python.estimator.estimator_lib",
         "tensorflow.python.estimator.estimator_lib",
     ),
     "errors": ("tensorflow.python.framework.errors", "tensorflow.python.framework.errors_impl"),
-    "gfile": ("tensorflow.io.gfile", "tensorflow.compat.v1.io.gfile",
+    "gfile": ("tensorflow.io.gfile", "tensorflow.compat.v1.io.gfile", f"{_V2}.io.gfile",
               "tensorflow.python.platform.gfile"),
     "logging": ("tensorflow.python.platform.tf_logging",),
     "summary": ("tensorflow.contrib.summary.summary",),
@@ -278,14 +328,22 @@ _DEEP: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+# Namespaces that are the same module under compat.v1 and compat.v2.
+_OF_BOTH_VERSIONS = {"compat", "errors", "estimator", "io", "nest", "random", "test", "version"}
+
+
 def _spellings() -> dict[str, tuple[str, ...]]:
     found = {}
     for space in NAMES:
         own: tuple[str, ...] = ()
         if space:
             own = (f"tensorflow.{space}",)
-            if space.partition(".")[0] not in {"python", "core", "contrib"}:
+            if not space.startswith(("python.", "core.", "contrib.", "compat.v2")):
                 own += (f"tensorflow.compat.v1.{space}",)
+            if space in _OF_BOTH_VERSIONS:
+                own += (f"{_V2}.{space}",)
+            if space.startswith("python.estimator."):
+                own = (f"tensorflow_estimator.{space}", *own)
         found[space] = own + _DEEP.get(space, ())
     return found
 
