@@ -8,32 +8,19 @@ usual parts.
 
 from typing import TYPE_CHECKING
 
-from runloop import lazy
+from runloop import hooks, lazy
 
 __all__ = [
     "Batches",
     "CheckpointReader",
-    "CheckpointSaverHook",
-    "CheckpointSaverListener",
     "ChiefSessionCreator",
     "Coordinator",
-    "EarlyStoppingHook",
-    "FeedFnHook",
-    "FinalOpsHook",
-    "GlobalStepWaiterHook",
     "Graph",
-    "InMemoryEvaluatorHook",
     "KeepBest",
-    "LoggingTensorHook",
     "LooperThread",
     "MonitoredSession",
     "MonitoredTrainingSession",
-    "NanTensorHook",
-    "NeverTriggerTimer",
     "Op",
-    "PreemptionHook",
-    "ProfilerHook",
-    "ProgressBarHook",
     "RestoreReport",
     "RunArgs",
     "RunContext",
@@ -42,14 +29,9 @@ __all__ = [
     "RunValues",
     "Saver",
     "Scaffold",
-    "SecondOrStepTimer",
     "Session",
     "SessionCreator",
-    "SessionRunHook",
     "SingularMonitoredSession",
-    "StepCounterHook",
-    "StopAtStepHook",
-    "SummarySaverHook",
     "Variable",
     "WorkerSessionCreator",
     "errors",
@@ -62,6 +44,7 @@ __all__ = [
     "load_checkpoint",
     "load_variable",
 ]
+__all__ += hooks.__all__  # a new hook is listed in runloop/hooks/__init__.py only
 
 if TYPE_CHECKING:
     from runloop import errors
@@ -80,26 +63,7 @@ if TYPE_CHECKING:
     from runloop.data import Batches
     from runloop.graph import Graph, get_default_graph, get_global_step, get_or_create_global_step
     from runloop.graph.elements import Op, Variable
-    from runloop.hooks import (
-        CheckpointSaverHook,
-        CheckpointSaverListener,
-        EarlyStoppingHook,
-        FeedFnHook,
-        FinalOpsHook,
-        GlobalStepWaiterHook,
-        InMemoryEvaluatorHook,
-        LoggingTensorHook,
-        NanTensorHook,
-        NeverTriggerTimer,
-        PreemptionHook,
-        ProfilerHook,
-        ProgressBarHook,
-        SecondOrStepTimer,
-        SessionRunHook,
-        StepCounterHook,
-        StopAtStepHook,
-        SummarySaverHook,
-    )
+    from runloop.hooks import *  # noqa: F403  # what its __all__ names
     from runloop.monitored import MonitoredSession, SingularMonitoredSession
     from runloop.monitored.creators import ChiefSessionCreator, SessionCreator, WorkerSessionCreator
     from runloop.monitored.scaffold import Scaffold
@@ -119,12 +83,7 @@ else:
             "runloop.data": "Batches",
             "runloop.graph.elements": "Op Variable",
             "runloop.graph": "Graph get_default_graph get_global_step get_or_create_global_step",
-            "runloop.hooks": (
-                "CheckpointSaverHook CheckpointSaverListener EarlyStoppingHook FeedFnHook "
-                "FinalOpsHook GlobalStepWaiterHook InMemoryEvaluatorHook LoggingTensorHook "
-                "NanTensorHook NeverTriggerTimer PreemptionHook ProfilerHook ProgressBarHook "
-                "SecondOrStepTimer SessionRunHook StepCounterHook StopAtStepHook SummarySaverHook"
-            ),
+            "runloop.hooks": " ".join(hooks.__all__),
             "runloop.monitored": "MonitoredSession SingularMonitoredSession",
             "runloop.run": "RunArgs RunContext RunMetadata RunOptions RunValues",
             "runloop.monitored.scaffold": "Scaffold",
