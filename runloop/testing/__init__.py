@@ -10,9 +10,9 @@ from runloop.testing.events import Event
 from runloop.testing.fakes import FakeSession, FakeSessionCreator, MemorySummaryWriter
 from runloop.testing.faults import FaultyFilesystem
 from runloop.testing.harness import HookHarness
+from runloop.testing.harness_parts import Action
 from runloop.testing.recorder import LifecycleRecorder
 from runloop.testing.resume import assert_resume_exact
-from runloop.testing.schedule import Action
 
 __all__ = [
     "Action",

@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from runloop import clock as clocks
 from runloop.clock import Clock
-from runloop.errors import AbortedError, OutOfRangeError
+from runloop.errors import AbortedError
 from runloop.graph import Graph, get_or_create_global_step
 from runloop.hooks import CheckpointSaverHook
 from runloop.monitored import MonitoredSession
-from runloop.monitored.creators import ChiefSessionCreator
 from runloop.monitored.dispatch import hook_names
-from runloop.monitored.scaffold import Scaffold
-from runloop.summary import SummaryWriter
+from runloop.run import RunArgs
 from runloop.testing.clock import FakeClock
+from runloop.testing.events import Event
 from runloop.testing.harness_parts import (
+    Action,
+    HookLog,
+    ScalarLog,
+    ScriptedCreator,
     as_hooks,
     fake_clock,
     give_clock,
-    listen,
     makes_hooks,
     scripted,
 )
-from runloop.testing.schedule import Action, play
-from runloop.testing.story import Story
+from runloop.testing.recorder import LifecycleRecorder
 
 __all__ = ["HookHarness"]
 
 
-class HookHarness(Story):
+_LOST = "the session was lost"
+
+
+class _ScheduledError(Exception):
+    """What fails in a schedule."""
+
+
+class HookHarness:
     """Drives one or several hooks through the real lifecycle, with scripted values and no model.
 
         harness = HookHarness(MyHook(), outputs={"loss": [0.9, 0.5, 0.1]})
@@ -43,33 +49,32 @@ class HookHarness(Story):
         harness.close()
         assert harness.events == [...]
 
-    It is a real ``MonitoredSession`` over a small graph: one op for each of ``outputs``, and a
-    ``train`` op that does nothing but let the global step grow. The session is made by the first
-    call of :meth:`run`, :meth:`run_until_stop` or :meth:`close`. An exception that comes out of a
-    run leaves the ``with`` block, as in a program: the session is closed, and the exception comes
-    out of the method, unless it is ``OutOfRangeError`` or ``StopIteration``, which end a program
-    normally. Nothing sleeps: time stands still but for the clock's own ``per_step``.
+    The harness runs a real ``MonitoredSession`` over a small graph: one op for each of
+    ``outputs``, and a ``train`` op that only increments the global step. The first call of
+    :meth:`run`, :meth:`run_until_stop` or :meth:`close` creates the session. An exception out of a
+    run leaves the ``with`` block, as in a program: it closes the session and comes out of the
+    method, unless it is ``OutOfRangeError`` or ``StopIteration``, which end a program normally.
+    Nothing sleeps: time stands still but for the clock's own ``per_step``.
 
     Args:
-        hook: The hook; or a list of hooks; or a function or class that makes one of these, and is
-            called with the harness's clock in use. A hook that was made outside of it gets the
-            clock all the same, in place of the system's: the hook itself and the timers that it
-            has as attributes.
-        graph: A graph of your own in place of the small one; ``outputs`` and, unless it has an
-            op of that name, ``train`` are added to it.
-        outputs: ``{name: values}``, each of which becomes an op. A list or tuple has one value for
-            each global step from ``start_step`` on, the last one again and again; an exception
-            among them is raised. A function is called with the global step. Anything else is the
-            value itself.
+        hook: The hook; or a list of hooks; or a function or class that makes them, called with the
+            harness's clock in use. A hook that was made before gets the clock too, in place of the
+            system's: the hook itself and the timers among its attributes.
+        graph: Your own graph, in place of the small one. The harness adds ``outputs`` and, unless
+            the graph has an op of that name, ``train``.
+        outputs: ``{name: values}``; each becomes an op. A list or tuple has one value for each
+            global step from ``start_step`` on; its last value repeats, and an exception in it is
+            raised. A function is called with the global step. Anything else is the value itself.
         start_step: The global step at the start, unless a checkpoint says otherwise.
-        clock: What tells the time; the clock in use if that is a :class:`FakeClock`, else a new
-            one. A ``FakeClock`` ticks once in every run.
-        checkpoint_dir: A folder to restore from when a session is made, and to save to after each
-            run. If one of the hooks is a ``CheckpointSaverHook``, saving is left to it.
+        clock: What tells the time. Default: the clock in use if that is a :class:`FakeClock`, else
+            a new one. A ``FakeClock`` ticks once in every run.
+        checkpoint_dir: A folder to restore from when a session is created, and to save to after
+            each run. If one of the hooks is a ``CheckpointSaverHook``, saving is left to it.
         train: The name of the op that :meth:`run` runs.
 
     Attributes:
-        hooks: The hooks under test; ``()`` before the session is made, where they are made late.
+        hooks: The hooks under test; ``()`` before the session is created, if the harness makes
+            them.
         clock: The clock.
         graph: The graph.
         recorder: The :class:`LifecycleRecorder` with everything that happened, not only to hooks.
@@ -86,18 +91,20 @@ class HookHarness(Story):
         checkpoint_dir: str | os.PathLike[str] | None = None,
         train: str = "train",
     ) -> None:
-        super().__init__()
         self._make = hook if makes_hooks(hook) else lambda: hook
         self.hooks: tuple[Any, ...] = () if self._make is hook else as_hooks(hook)
         self.clock: Clock = clock if clock is not None else fake_clock()
         self.graph = Graph() if graph is None else graph
-        self._start_step = start_step
+        self.recorder = LifecycleRecorder()
         self._checkpoint_dir = None if checkpoint_dir is None else os.fspath(checkpoint_dir)
         self._train = train
+        self._names: tuple[str, ...] = ()  # of the hooks under test, once they exist
         self._session: MonitoredSession | None = None
-        self._failures: list[BaseException] = []
-        self._runs_left: int | None = None
-        self._undo: list[Callable[[], None]] = []
+        self._log = HookLog(self._is_calling_hook)
+        self._scalars = ScalarLog()
+        self._creator = ScriptedCreator(
+            self.graph, self._checkpoint_dir, start_step, self._begin_run, self._watch_writers
+        )
         with self.graph.as_default():
             get_or_create_global_step()
             for name, values in (outputs or {}).items():
@@ -117,9 +124,9 @@ class HookHarness(Story):
         """Run ``steps`` times, or until the session should stop.
 
         Args:
-            steps: How often at most, failed runs included.
+            steps: The most runs there may be, failed ones included.
             feed_dict: The program's own feeds.
-            catch: Exceptions that the program catches around its ``run()``, and goes on.
+            catch: Exceptions that the program catches around its ``run()``, before it goes on.
 
         Returns:
             How many runs succeeded.
@@ -128,7 +135,7 @@ class HookHarness(Story):
             RuntimeError: If the session is closed.
             Exception: What came out of a run; the session is closed then.
         """
-        made = 0
+        succeeded = 0
         if self.closed:
             raise RuntimeError(
                 "HookHarness.run: the session is closed, by close() or by an exception that came "
@@ -142,19 +149,19 @@ class HookHarness(Story):
                         break
                     try:
                         session.run(self._train, feed_dict)
-                        made += 1
+                        succeeded += 1
                     except catch:
                         pass
             except BaseException as exc:
                 if not session.__exit__(type(exc), exc, exc.__traceback__):
                     raise
-        return made
+        return succeeded
 
     def run_until_stop(self, limit: int = 1000) -> int:
-        """Run until something asks to stop, or data comes to an end.
+        """Run until something asks to stop, or the data is exhausted.
 
         Args:
-            limit: How many runs there may be.
+            limit: The most runs there may be.
 
         Returns:
             How many runs succeeded.
@@ -162,37 +169,60 @@ class HookHarness(Story):
         Raises:
             AssertionError: If nothing has asked to stop by then.
         """
-        made = self.run(limit)
+        succeeded = self.run(limit)
         if not self.session.should_stop():
             last = self.events[-1] if self.events else "none"
             raise AssertionError(f"nothing asked to stop in {limit} runs; the last event: {last}")
-        return made
+        return succeeded
 
     def fail_next(self, exc: BaseException) -> None:
-        """Let the next run raise ``exc``, as an op of the graph would. Called twice: two runs."""
-        self._failures.append(exc)
+        """Make the next run raise ``exc``, as an op of the graph would. Called twice: two runs."""
+        self._creator.failures.append(exc)
 
-    def abort_next(self, message: str = "the session was lost") -> None:
-        """Let the next run raise ``AbortedError``: the session is made anew, the run repeated."""
+    def abort_next(self, message: str = _LOST) -> None:
+        """Make the next run raise ``AbortedError``: the session is re-created, the run repeated."""
         self.fail_next(AbortedError(message))
 
     def exhaust_after(self, runs: int) -> None:
-        """Let data come to its end after ``runs`` more runs: the one after raises ``OutOfRangeError``."""
-        self._runs_left = runs
+        """Let ``runs`` more runs have data; the one after them raises ``OutOfRangeError``."""
+        self._creator.runs_left = runs
 
     def play(self, schedule: Iterable[Action]) -> None:
-        """Let a schedule happen, such as ``runloop.testing.strategies.schedules()`` gives.
+        """Play a schedule, such as ``runloop.testing.strategies.schedules()`` gives.
 
-        What follows once the session should stop, or is closed, is left out.
+        Actions after the session was asked to stop, or closed, are left out.
 
         Raises:
-            ValueError: If there is no such action.
-            TypeError: If time is to pass on a clock that is no :class:`FakeClock`.
+            ValueError: If an action is unknown.
+            TypeError: If time is to pass on a clock that is not a :class:`FakeClock`.
         """
-        play(self, schedule)
+        for what, amount in schedule:
+            if self.closed:
+                return
+            if what == "run":
+                self.run(int(amount))
+            elif what in {"fail", "abort"}:
+                if not self.session.should_stop():
+                    lost = what == "abort"
+                    self.fail_next(AbortedError(_LOST) if lost else _ScheduledError("an op failed"))
+                    self.run(catch=(_ScheduledError,))
+            elif what == "advance":
+                if not isinstance(self.clock, FakeClock):
+                    raise TypeError(f"time passes only on a FakeClock, not on {self.clock!r}")
+                self.clock.advance(amount)
+            elif what == "exhaust":
+                self.exhaust_after(0)
+                self.run()
+            elif what in {"close", "leave_by_error"}:
+                self.close(None if what == "close" else _ScheduledError("the program failed"))
+            else:
+                raise ValueError(
+                    f"HookHarness.play: unknown action {what!r}; the actions are run, fail, abort, "
+                    f"advance, exhaust, close and leave_by_error"
+                )
 
     def close(self, exc: BaseException | None = None) -> None:
-        """Leave the ``with`` block; does nothing if that has happened.
+        """Leave the ``with`` block; does nothing if it was left before.
 
         Args:
             exc: Leave it by this exception, as if the loop's own code had raised it. It is not
@@ -217,15 +247,57 @@ class HookHarness(Story):
     ) -> None:
         self.close(exc)
 
+    # -- what happened ---------------------------------------------------------------------------
+
+    @property
+    def events(self) -> list[Event]:
+        """What happened to the hooks under test, as lines: compare it with a list of strings.
+
+        There is a line for each call of a method that a hook overrides, for each save and restore,
+        for each run that failed, and for each session that was lost.
+        """
+        return [event for event in self.recorder.events if self._concerns_hooks(event)]
+
+    @property
+    def fetches(self) -> list[Any]:
+        """What each ``before_run`` asked for, ``None`` for nothing; one entry a call."""
+        return [None if args is None else args.fetches for args in self._requests()]
+
+    @property
+    def feeds(self) -> list[Any]:
+        """What each ``before_run`` fed, ``None`` for nothing; one entry a call."""
+        return [None if args is None else args.feed_dict for args in self._requests()]
+
+    @property
+    def stop_requested_by(self) -> str | None:
+        """The name of the first hook that requested a stop (its class's name), if any did."""
+        return next((e.who for e in self.recorder.events if e.stop and e.who in self._names), None)
+
+    @property
+    def saved_steps(self) -> list[int]:
+        """The global step of every checkpoint that was saved."""
+        saves = [e for e in self.recorder.events if (e.who, e.what) == ("saver", "save")]
+        return [e.step for e in saves if e.error is None and e.step is not None]
+
+    @property
+    def scalars(self) -> list[tuple[str, Any, int]]:
+        """``(tag, value, step)`` of what the hooks wrote to writers that they hold as attributes."""
+        return list(self._scalars.written)
+
+    @property
+    def logs(self) -> list[str]:
+        """The messages logged while a hook under test was being called, from ``INFO`` on."""
+        return list(self._log.messages)
+
     @property
     def session(self) -> MonitoredSession:
-        """The session that drives the hooks, made now if it is not there."""
+        """The session that drives the hooks, created now if necessary."""
         with self._at_work():
             return self._open()
 
     @property
     def started(self) -> bool:
-        """Whether the session was made."""
+        """Whether the session was created."""
         return self._session is not None
 
     @property
@@ -240,17 +312,31 @@ class HookHarness(Story):
             return None
         return int(self._session.raw_session().state().variables["global_step"])
 
+    def _requests(self) -> Iterator[RunArgs | None]:
+        for event in self.recorder.events:
+            if event.who in self._names and event.what == "before_run":
+                yield event.args
+
+    def _concerns_hooks(self, event: Event) -> bool:
+        if event.who in self._names or event.who == "saver":
+            return True
+        if event.who == "session":
+            return event.what == "lost" or (event.what == "run" and event.error is not None)
+        return False
+
     # -- inside ----------------------------------------------------------------------------------
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
-        with clocks.use(self.clock), self.graph.as_default(), self.recorder, self._log.listening():
+        with (
+            clocks.use(self.clock),
+            self.graph.as_default(),
+            self.recorder,
+            self._log.listening(),
+            self._scalars.listening(),
+        ):
             self._watch_writers()
-            try:
-                yield
-            finally:
-                while self._undo:
-                    self._undo.pop()()
+            yield
 
     def _open(self) -> MonitoredSession:
         if self._session is not None:
@@ -263,61 +349,18 @@ class HookHarness(Story):
         saves = any(isinstance(hook, CheckpointSaverHook) for hook in every)
         if self._checkpoint_dir is not None and not saves:
             every.append(CheckpointSaverHook(self._checkpoint_dir, save_steps=1))
-        creator = ChiefSessionCreator(
-            Scaffold(init_fn=self._initialise),
-            checkpoint_dir=self._checkpoint_dir,
-            graph=self.graph,
-        )
-        self._session = MonitoredSession(_Creator(self, creator), every, graph=self.graph)
+        self._session = MonitoredSession(self._creator, every, graph=self.graph)
         return self._session
 
-    def _initialise(self, _: Scaffold, session: Any) -> None:
-        if self._start_step:
-            session.assign({"global_step": np.int64(self._start_step)})
-
-    def _created(self, session: Any) -> None:
-        """Take in a session before the hooks see it."""
-        self._watch_writers()
-        original = session.run
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            if self.recorder.callers()[-2:] == ("session", "graph"):
-                self._before_run()
-            return original(*args, **kwargs)
-
-        session.run = run
-
-    def _before_run(self) -> None:
-        """Do what comes between the hooks and the graph in every run of the program's own."""
-        if isinstance(self.clock, FakeClock):
-            self.clock.tick()
-        if self._failures:
-            raise self._failures.pop(0)
-        if self._runs_left is not None:
-            if self._runs_left == 0:
-                raise OutOfRangeError("the harness was told that data has come to its end")
-            self._runs_left -= 1
-
     def _watch_writers(self) -> None:
-        """Note what the hooks write from now on, until the present call of the harness is over."""
-        for hook in self.hooks:
-            for writer in getattr(hook, "__dict__", {}).values():
-                if isinstance(writer, type) or not isinstance(writer, SummaryWriter):
-                    continue
-                own = vars(writer)
-                if getattr(own.get("add_scalar"), "listens_for", None) is not self:
-                    self._undo.append(listen(self, writer, self._scalars))
+        self._scalars.listen_to(self.hooks)
 
+    def _begin_run(self) -> bool:
+        """Let time pass; return whether this run is the program's own, not one of a hook."""
+        own = self.recorder.callers()[-2:] == ("session", "graph")
+        if own and isinstance(self.clock, FakeClock):
+            self.clock.tick()
+        return own
 
-class _Creator:
-    """Makes sessions that a harness can let fail."""
-
-    def __init__(self, harness: HookHarness, creator: ChiefSessionCreator) -> None:
-        self._harness = harness
-        self._creator = creator
-        self.graph = creator.graph
-
-    def create_session(self) -> Any:
-        session = self._creator.create_session()
-        self._harness._created(session)  # noqa: SLF001  # one class in two halves
-        return session
+    def _is_calling_hook(self) -> bool:
+        return any(name in self._names for name in self.recorder.callers())

@@ -1,25 +1,118 @@
-"""What a harness puts around hooks: a clock, scripted values, ears for what is logged and written."""
+"""What ``HookHarness`` works with: scripted values and failures, a clock, logs of what hooks write."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from runloop import clock as clocks
 from runloop.clock import Clock
+from runloop.errors import OutOfRangeError
+from runloop.graph import Graph
 from runloop.hooks.base import HOOK_METHODS
+from runloop.monitored.creators import ChiefSessionCreator
+from runloop.monitored.scaffold import Scaffold
+from runloop.session import Session
+from runloop.summary import SummaryWriter
 from runloop.testing.clock import FakeClock
 
-__all__ = ["HookLog", "as_hooks", "fake_clock", "give_clock", "listen", "makes_hooks", "scripted"]
+__all__ = [
+    "Action",
+    "HookLog",
+    "ScalarLog",
+    "ScriptedCreator",
+    "as_hooks",
+    "fake_clock",
+    "give_clock",
+    "makes_hooks",
+    "scripted",
+]
+
+
+class Action(NamedTuple):
+    """One step of a schedule, for :meth:`HookHarness.play`.
+
+    Attributes:
+        what: ``"run"``, ``"fail"`` (an op fails, the program catches the error), ``"abort"`` (the
+            session is lost and re-created), ``"advance"`` (time passes), ``"exhaust"`` (a run for
+            which there is no data), ``"close"``, ``"leave_by_error"``.
+        amount: How many runs, or seconds.
+    """
+
+    what: str
+    amount: float = 1
+
+
+class ScriptedCreator:
+    """Creates the harness's sessions, whose runs fail when they are told to.
+
+    Args:
+        graph: The graph.
+        checkpoint_dir: The folder that the sessions are restored from, if any.
+        start_step: The global step of a session that is not restored.
+        begin_run: Called before each run; says whether it is one that may fail.
+        created: Called with each session, before any hook sees it.
+
+    Attributes:
+        failures: The exceptions that the next runs raise.
+        runs_left: How many runs have data yet; ``None`` for all of them.
+        graph: The graph.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        checkpoint_dir: str | None,
+        start_step: int,
+        begin_run: Callable[[], bool],
+        created: Callable[[], None],
+    ) -> None:
+        self.graph = graph
+        self.failures: list[BaseException] = []
+        self.runs_left: int | None = None
+        self._start_step = start_step
+        self._begin_run = begin_run
+        self._created = created
+        self._creator = ChiefSessionCreator(
+            Scaffold(init_fn=self._initialize), checkpoint_dir=checkpoint_dir, graph=graph
+        )
+
+    def create_session(self) -> Session:
+        """Return a session, restored or at the start step."""
+        session = self._creator.create_session()
+        self._created()
+        original = session.run
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if self._begin_run():
+                self._fail_if_told()
+            return original(*args, **kwargs)
+
+        session.run = run  # type: ignore[method-assign]  # what stands between hooks and graph
+        return session
+
+    def _initialize(self, _: Scaffold, session: Any) -> None:
+        if self._start_step:
+            session.assign({"global_step": np.int64(self._start_step)})
+
+    def _fail_if_told(self) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.runs_left is not None:
+            if self.runs_left == 0:
+                raise OutOfRangeError("HookHarness.exhaust_after: the data is exhausted")
+            self.runs_left -= 1
 
 
 class HookLog(logging.Handler):
-    """Keeps the messages of those moments in which a hook under test is called.
+    """Keeps the messages that are logged while a hook under test is being called.
 
     Args:
-        is_calling_hook: Says whether this is such a moment.
+        is_calling_hook: Says whether a hook is being called now.
 
     Attributes:
         messages: The messages, from level ``INFO`` on.
@@ -31,13 +124,13 @@ class HookLog(logging.Handler):
         self._is_calling_hook = is_calling_hook
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the message, if it is one of those."""
+        """Keep the message if a hook is being called."""
         if self._is_calling_hook():
             self.messages.append(record.getMessage())
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear everything that is logged inside the ``with`` block."""
+        """Listen to the root logger inside the ``with`` block."""
         root = logging.getLogger()
         level = root.level
         root.addHandler(self)
@@ -49,26 +142,56 @@ class HookLog(logging.Handler):
             root.setLevel(level)
 
 
-def listen(owner: Any, writer: Any, scalars: list[tuple[str, Any, int]]) -> Callable[[], None]:
-    """Note every scalar of ``writer``; return what undoes it."""
-    original = writer.add_scalar
-    before = vars(writer).get("add_scalar")
+class ScalarLog:
+    """Keeps the scalars that hooks write to summary writers.
 
-    def add_scalar(tag: str, value: Any, step: int, *args: Any, **kwargs: Any) -> Any:
-        result = original(tag, value, step, *args, **kwargs)
-        scalars.append((tag, value.item() if hasattr(value, "item") else value, int(step)))
-        return result
+    Attributes:
+        written: ``(tag, value, step)`` of each.
+    """
 
-    add_scalar.listens_for = owner  # type: ignore[attr-defined]
-    writer.add_scalar = add_scalar
+    def __init__(self) -> None:
+        self.written: list[tuple[str, Any, int]] = []
+        self._undo: list[Callable[[], None]] = []
 
-    def undo() -> None:
-        if before is None:
-            del writer.add_scalar
-        else:
-            writer.add_scalar = before
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Stop listening, at the end of the ``with`` block, to writers found inside of it."""
+        before = len(self._undo)
+        try:
+            yield
+        finally:
+            while len(self._undo) > before:
+                self._undo.pop()()
 
-    return undo
+    def listen_to(self, hooks: Iterable[Any]) -> None:
+        """Note what is written to the writers that ``hooks`` hold as attributes."""
+        for hook in hooks:
+            for writer in getattr(hook, "__dict__", {}).values():
+                if isinstance(writer, type) or not isinstance(writer, SummaryWriter):
+                    continue
+                own = vars(writer).get("add_scalar")
+                if getattr(own, "noted_by", None) is not self:
+                    self._note(writer)
+
+    def _note(self, writer: Any) -> None:
+        original = writer.add_scalar
+        before = vars(writer).get("add_scalar")
+
+        def add_scalar(tag: str, value: Any, step: int, *args: Any, **kwargs: Any) -> Any:
+            result = original(tag, value, step, *args, **kwargs)
+            self.written.append((tag, value.item() if hasattr(value, "item") else value, int(step)))
+            return result
+
+        add_scalar.noted_by = self  # type: ignore[attr-defined]
+        writer.add_scalar = add_scalar
+
+        def undo() -> None:
+            if before is None:
+                del writer.add_scalar
+            else:
+                writer.add_scalar = before
+
+        self._undo.append(undo)
 
 
 def scripted(name: str, values: Any, start: int) -> Callable[[Any], Any]:

@@ -19,8 +19,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from runloop.testing.harness_parts import Action
 from runloop.testing.programs import PROGRAM_VARIABLES, OpSpec
-from runloop.testing.schedule import Action
 
 __all__ = [
     "Frozen",
