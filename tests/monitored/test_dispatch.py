@@ -490,3 +490,60 @@ def test_without_a_hook_that_wants_them_no_time_is_read():
     dispatch([hook], clock=clock)
     assert clock.now == 0.0
     assert list(hook.got[0].run_metadata.hook_stats) == []
+
+
+# -- the two halves -------------------------------------------------------------------------------
+
+
+def test_what_hooks_ask_for_is_merged_and_nothing_is_run():
+    one, silent, two = Asks("a", {"x": 1}), Asks(None), Asks(["b", "c"])
+    session = Session()
+    dispatcher = Dispatcher([one, silent, two], FakeClock())
+    request = dispatcher.ask(session, "loss", {"y": 2}, None, None)
+    assert request._fetches == ["loss", "a", ["b", "c"]]
+    assert request._feed_dict == {"x": 1, "y": 2}
+    assert request.original_args == ("loss", {"y": 2}, None)
+    assert request.session is session
+    assert dispatcher.owners(request) == [1, 3]
+    assert (session.calls, one.got) == ([], [])
+
+
+def test_each_hook_is_told_what_it_asked_for():
+    one, silent, two = hooks = [Asks("a"), Asks(None), Asks(["b", "c"])]
+    dispatcher = Dispatcher(hooks, FakeClock())
+    request = dispatcher.ask(Session(), None, None, None, None)
+    assert dispatcher.tell(request, ["mine", "A", ["B", "C"]]) is False
+    assert [hook.got[0].results for hook in hooks] == ["A", None, ["B", "C"]]
+    assert one.got[0].options is two.got[0].options is request._options
+    assert one.got[0].run_metadata is silent.got[0].run_metadata is request._run_metadata
+
+
+def test_a_stop_and_what_is_deferred_belong_to_the_telling():
+    events = []
+
+    class Stops(SessionRunHook):
+        def before_run(self, run_context):
+            run_context.defer(lambda: events.append("deferred"))
+
+        def after_run(self, run_context, run_values):
+            events.append("after_run")
+            run_context.request_stop()
+
+    dispatcher = Dispatcher([Stops()], FakeClock())
+    request = dispatcher.ask(Session(), None, None, None, None)
+    assert (request.stop_requested, events) == (False, [])
+    assert dispatcher.tell(request, [None]) is True
+    assert events == ["after_run", "deferred"]
+
+
+def test_a_hook_that_is_left_out_is_not_told_and_the_others_get_their_own():
+    hooks = [Asks("a"), Asks("b"), Asks(None), Asks("c")]
+    dispatcher = Dispatcher(hooks, FakeClock())
+    request = dispatcher.ask(Session(), "loss", None, None, None)
+    dispatcher.leave_out(request, {2})
+    assert request._fetches == ["loss", "a", "c"]
+    assert dispatcher.owners(request) == [1, 4]
+    dispatcher.tell(request, ["LOSS", "A", "C"])
+    assert [[v.results for v in hook.got] for hook in hooks] == [["A"], [], [None], ["C"]]
+    dispatcher.run(Session(), "loss", None, None, None)  # only that once
+    assert [len(hook.got) for hook in hooks] == [2, 1, 2, 2]
