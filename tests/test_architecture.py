@@ -41,7 +41,7 @@ LANDINGS = (
 
 # What `pip install` brings without extras; everything else is imported where it is used.
 REQUIRED = {"numpy", "safetensors"}
-OPTIONAL = {"ml_dtypes", "torch", "tensorboardX", "tqdm"}
+OPTIONAL = {"jax", "ml_dtypes", "torch", "tensorboardX", "tqdm"}
 # This is for test environments, and is imported by nothing else in the package.
 FOR_TESTING = ("runloop.testing",)
 OPTIONAL_FOR_TESTING = {"hypothesis", "pytest"}

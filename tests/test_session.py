@@ -329,7 +329,7 @@ def test_an_unknown_leaf_names_the_nearest():
     session = Session(graph=everything())
     with fails(
         ValueError,
-        "'params/layers/0/c' is no leaf of attached 'params'. Did you mean 'params/layers/0/b' or "
+        "'params/layers/0/c' is not a leaf of attached 'params'. Did you mean 'params/layers/0/b' or "
         "'params/a/b'?",
     ):
         session.run("params/layers/0/c")

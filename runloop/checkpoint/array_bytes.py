@@ -13,7 +13,7 @@ import numpy as np
 
 from runloop.state.dtypes import Storage
 
-__all__ = ["CHUNK_BYTES", "fill", "is_plain", "pieces", "view_bytes"]
+__all__ = ["CHUNK_BYTES", "blocks", "fill", "is_plain", "pieces", "view_bytes"]
 
 #: Bytes that are written, read or checked at once.
 CHUNK_BYTES = 4 << 20
@@ -48,7 +48,7 @@ def pieces(array: Array, storage: Storage) -> Iterable[Array]:
 
 
 def _copied_pieces(array: Array, storage: Storage) -> Iterator[Array]:
-    for block in _blocks(array):
+    for block in blocks(array):
         copied = block.astype(array.dtype, order="C", copy=True)
         if storage.swap:
             copied.byteswap(inplace=True)
@@ -72,7 +72,7 @@ def fill(array: Array, storage: Storage, read_into: Callable[[Array], None]) -> 
         if storage.swap:
             array.byteswap(inplace=True)
         return
-    for block in _blocks(array):
+    for block in blocks(array):
         fresh = np.empty(block.shape, array.dtype)
         read_into(view_bytes(fresh))
         if storage.swap:
@@ -80,7 +80,7 @@ def fill(array: Array, storage: Storage, read_into: Callable[[Array], None]) -> 
         np.copyto(block, fresh)
 
 
-def _blocks(array: Array) -> Iterator[Array]:
+def blocks(array: Array) -> Iterator[Array]:
     """Yield views of at most :data:`CHUNK_BYTES` that together are ``array`` in C order."""
     if array.nbytes <= CHUNK_BYTES or array.ndim == 0:
         yield array
@@ -89,7 +89,7 @@ def _blocks(array: Array) -> Iterator[Array]:
     rows = CHUNK_BYTES // row_bytes
     if rows == 0:
         for row in array:
-            yield from _blocks(row)
+            yield from blocks(row)
         return
     for start in range(0, array.shape[0], rows):
         yield array[start : start + rows]

@@ -1,4 +1,9 @@
-"""Which arrays a restore may write into where they are, and which must be replaced by new ones."""
+"""Where what was read goes: into the memory that is there, or in place of it.
+
+Attached arrays are written into, so that everybody who holds one, or a view of it, sees the saved
+contents. Arrays that share memory are looked at together: if the file holds the same bytes for
+what they share, all of them are written into, and if not, those that differ must be replaced.
+"""
 
 from __future__ import annotations
 
@@ -6,94 +11,145 @@ from typing import Any
 
 import numpy as np
 
-from runloop.checkpoint.reader import CheckpointReader
+from runloop.checkpoint.array_bytes import CHUNK_BYTES, blocks
 from runloop.errors import CheckpointMismatchError
-from runloop.state import to_numpy
+from runloop.state.arrays import like, to_numpy
+from runloop.state.changes import same_value
 from runloop.state.dtypes import same_but_for_order
 from runloop.state.matching import Read
 
-__all__ = ["split"]
+__all__ = ["Exchange", "place"]
+
+Array = np.ndarray[Any, Any]
 
 
-def split(
-    reads: list[Read], variable_reads: int, reader: CheckpointReader
-) -> tuple[list[tuple[Read, np.ndarray[Any, Any]]], list[Read]]:
-    """Part the arrays that are written into from those that are replaced by new ones.
-
-    Replaced are read-only ones, those with elements that share memory, and those that share memory
-    with another one: variables always, attached arrays if the two were saved different.
+class Exchange:
+    """Swap the contents of two arrays, piece by piece, so that it can be undone at any moment.
 
     Args:
-        reads: What is to be restored, the variables first.
-        variable_reads: How many of them are variables.
-        reader: The open checkpoint.
+        name: What messages call it.
+        here: The array that stays; no two of its elements share memory.
+        new: What it will hold: of its shape and dtype. It holds the former contents afterwards.
+        buffer: At least :data:`CHUNK_BYTES`, or as many bytes as the arrays have.
+    """
+
+    def __init__(self, name: str, here: Array, new: Array, buffer: Array) -> None:
+        self._name = name
+        self._pairs = [
+            (mine, yours, buffer[: mine.nbytes].view(mine.dtype).reshape(mine.shape))
+            for mine, yours in zip(blocks(here), blocks(new), strict=True)
+        ]
+        # Twice the number of pieces that are swapped, and one more while the buffer holds what the
+        # next one held: one assignment each, so that it is right wherever an error strikes.
+        self._done = 0
+
+    def do(self) -> None:
+        """Swap."""
+        for index, (mine, yours, kept) in enumerate(self._pairs):
+            np.copyto(kept, mine)
+            self._done = 2 * index + 1
+            np.copyto(mine, yours)
+            np.copyto(yours, kept)
+            self._done = 2 * index + 2
+
+    def undo(self) -> None:
+        """Swap back what was swapped."""
+        if self._done % 2:
+            mine, _, kept = self._pairs[self._done // 2]
+            np.copyto(mine, kept)
+        for index in reversed(range(self._done // 2)):
+            mine, yours, _ = self._pairs[index]
+            np.copyto(mine, yours)
+        self._done = 0
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def place(reads: list[tuple[Read, Array]]) -> list[Exchange]:
+    """Decide for each array that was read where it goes, and give each ``read`` its value.
+
+    Args:
+        reads: What is restored, each with the array that was read. Arrays that can't be written
+            into (read-only, elements that share memory, another shape) are replaced, unless they
+            will hold what was saved anyway.
 
     Returns:
-        ``([(read, the array to write into), ...], [those to be replaced])``.
+        What is to be written in place.
 
     Raises:
-        CheckpointMismatchError: If one can be neither; nothing was touched.
+        CheckpointMismatchError: If an array can be neither; nothing was touched.
     """
-    in_place = []
-    fresh = []
-    spans: list[tuple[int, int, int]] = []
-    arrays: dict[int, np.ndarray[Any, Any]] = {}
-    for index, read in enumerate(reads):
-        array = _memory_of(read.current)
-        spec = reader.spec(read.source_name)
-        if array is None or spec is None or spec[0] != array.shape:
-            continue
-        if not same_but_for_order(spec[1], array.dtype):
-            continue
-        arrays[index] = array
-        low, high = _bounds(array)
-        spans.append((low, high, index))
-    for index in _sharing(spans, reads, variable_reads, reader):
-        if reads[index].put is not None:
-            del arrays[index]
-    for index, read in enumerate(reads):
-        if index in arrays:
-            in_place.append((read, arrays[index]))
-        elif read.put is not None:
-            fresh.append(read)
+    in_place: list[tuple[Read, Array, Array]] = []
+    replaced: dict[int, list[tuple[Read, Array]]] = {}
+    memory = [_memory_of(read.current) if read.in_place else None for read, _ in reads]
+    for (read, new), here in zip(reads, memory, strict=True):
+        if here is None or here.size == 0:
+            if here is None:
+                _replace(read, new, replaced)
+            else:
+                read.value = read.current
+    members = [
+        (here, read, _in_order(new, here.dtype))
+        for (read, new), here in zip(reads, memory, strict=True)
+        if here is not None and here.size
+    ]
+    for group in _groups(members):
+        if len(group) == 1 and _is_writable(group[0][0]):
+            here, read, new = group[0]
+            read.value = read.current
+            in_place.append((read, here, new))
         else:
-            raise CheckpointMismatchError(
-                f"{read.name} can't be restored: it is read-only, or its elements share memory; "
-                f"nothing was restored"
-            )
-    return in_place, fresh
+            in_place += _settle(group, replaced)
+    size = min(CHUNK_BYTES, max((here.nbytes for _, here, _ in in_place), default=0))
+    row = max((_largest_block(here) for _, here, _ in in_place), default=0)
+    buffer = np.empty(max(size, row), np.uint8)
+    return [Exchange(read.name, here, new, buffer) for read, here, new in in_place]
 
 
-def _memory_of(value: Any) -> np.ndarray[Any, Any] | None:
-    """Return the array to write into, ``None`` if that can't be done."""
-    if not isinstance(value, np.ndarray):
-        if str(getattr(value, "device", "")) != "cpu" or not hasattr(value, "detach"):
-            return None
-        value = to_numpy(value)  # PyTorch's memory seen by NumPy
-    elif type(value) is not np.ndarray:
-        value = np.asarray(value)  # a matrix is never one-dimensional
-    if not value.flags.writeable:
-        return None
-    if not (value.flags.c_contiguous or value.flags.f_contiguous):
-        reach = 0
-        for stride, size in sorted(
-            (abs(s), n) for s, n in zip(value.strides, value.shape, strict=True)
-        ):
-            if size > 1:
-                if stride <= reach:
-                    return None
-                reach += stride * (size - 1)
-    array: np.ndarray[Any, Any] = value
-    return array
+def _largest_block(array: Array) -> int:
+    return (
+        min(array.nbytes, CHUNK_BYTES)
+        if array.nbytes <= CHUNK_BYTES
+        else max(block.nbytes for block in blocks(array))
+    )
 
 
-def _bounds(array: np.ndarray[Any, Any]) -> tuple[int, int]:
+def _in_order(new: Array, dtype: np.dtype[Any]) -> Array:
+    """Return ``new`` in the byte order of ``dtype``."""
+    return new if new.dtype == dtype else new.astype(dtype)
+
+
+def _memory_of(value: Any) -> Array | None:
+    """Return the array that sees the memory of ``value``, ``None`` if NumPy can't see it."""
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)  # a matrix is never one-dimensional
+    if hasattr(value, "detach") and str(getattr(value, "device", "")) == "cpu":
+        return to_numpy(value)
+    return None
+
+
+def _is_writable(array: Array) -> bool:
+    return array.flags.writeable and not _overlaps_itself(array)
+
+
+def _overlaps_itself(array: Array) -> bool:
+    if array.flags.c_contiguous or array.flags.f_contiguous:
+        return False
+    reach = array.itemsize - 1
+    for stride, size in sorted(
+        (abs(s), n) for s, n in zip(array.strides, array.shape, strict=True)
+    ):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += stride * (size - 1)
+    return False
+
+
+def _bounds(array: Array) -> tuple[int, int]:
     low = high = array.__array_interface__["data"][0]
-    if array.flags.c_contiguous:
-        return low, low + array.nbytes
     for stride, size in zip(array.strides, array.shape, strict=True):
-        if size == 0:
-            return low, low
         if stride < 0:
             low += stride * (size - 1)
         else:
@@ -101,30 +157,85 @@ def _bounds(array: np.ndarray[Any, Any]) -> tuple[int, int]:
     return low, high + array.itemsize
 
 
-def _sharing(
-    spans: list[tuple[int, int, int]],
-    reads: list[Read],
-    variable_reads: int,
-    reader: CheckpointReader,
-) -> set[int]:
-    """Return the indices of the reads whose memory must not be written into."""
-    found: set[int] = set()
-    group: list[tuple[int, int, int]] = []
+_Member = tuple[Array, Read, Array]
+
+
+def _groups(members: list[_Member]) -> list[list[_Member]]:
+    """Return the members, those whose spans of memory overlap together."""
+    spans = sorted((*_bounds(member[0]), i) for i, member in enumerate(members))
+    groups: list[list[int]] = []
     end = -1
+    for low, high, index in spans:
+        if low >= end:
+            groups.append([])
+            end = -1
+        groups[-1].append(index)
+        end = max(end, high)
+    return [[members[i] for i in sorted(group)] for group in groups]
 
-    def settle() -> None:
-        attached = [span for span in group if span[2] >= variable_reads]
-        if len(group) > 1:
-            found.update(span[2] for span in group if span[2] < variable_reads)
-        same = {(s[0], s[1], reader.stored[reads[s[2]].source_name].crc) for s in attached}
-        if len(same) > 1:
-            found.update(span[2] for span in attached[1:])
 
-    for span in sorted(span for span in spans if span[0] < span[1]):
-        if span[0] >= end:
-            settle()
-            group, end = [], -1
-        group.append(span)
-        end = max(end, span[1])
-    settle()
-    return found
+def _settle(
+    group: list[_Member], replaced: dict[int, list[tuple[Read, Array]]]
+) -> list[tuple[Read, Array, Array]]:
+    """Return which of the arrays that share memory are written into; the others are replaced.
+
+    What they will hold together is put together first, in an image of their memory.
+    """
+    low = min(_bounds(here)[0] for here, _, _ in group)
+    high = max(_bounds(here)[1] for here, _, _ in group)
+    image = np.zeros(high - low, np.uint8)
+    written = np.zeros(high - low, bool)
+    in_place = []
+    rest = []
+    # What can't be replaced goes first, and so is written into if anything is.
+    for here, read, new in sorted(group, key=lambda member: member[1].replaceable):
+        if not _is_writable(here):
+            rest.append((here, read, new))
+            continue
+        there, known = (_same_place(here, low, memory) for memory in (image, written))
+        fresh = _bytes_of(new)
+        if bool((known & (there != fresh)).any()):
+            _replace(read, new, replaced)
+            continue
+        there[...] = fresh
+        known[...] = True
+        read.value = read.current
+        in_place.append((read, here, new))
+    for here, read, new in rest:
+        there, known = (_same_place(here, low, memory) for memory in (image, written))
+        if bool((np.where(known, there, _bytes_of(here)) == _bytes_of(new)).all()):
+            read.value = read.current  # it will show what was saved
+        else:
+            _replace(read, new, replaced)
+    return in_place
+
+
+def _same_place(here: Array, low: int, memory: Array) -> Array:
+    """Return the bytes of ``memory`` at the places of the bytes of ``here``."""
+    offset = here.__array_interface__["data"][0] - low
+    shape, strides = (*here.shape, here.itemsize), (*here.strides, 1)
+    return np.ndarray(shape, memory.dtype, memory, offset, strides)
+
+
+def _bytes_of(array: Array) -> Array:
+    whole = np.ascontiguousarray(array)
+    return whole.reshape(-1).view(np.uint8).reshape(*array.shape, array.itemsize)
+
+
+def _replace(read: Read, new: Array, replaced: dict[int, list[tuple[Read, Array]]]) -> None:
+    """Let a new array stand in the place; one array in two places is one array again."""
+    if not read.replaceable:
+        raise CheckpointMismatchError(
+            f"{read.name} can't be restored: it is read-only, or it shares memory with another "
+            f"array and they were saved different, or its elements share memory; nothing was "
+            f"restored"
+        )
+    for other, other_new in replaced.get(id(read.current), ()):
+        if same_value(other_new, new):
+            read.value = other.value
+            return
+    have = to_numpy(read.current).dtype
+    if same_but_for_order(new.dtype, have):
+        new = _in_order(new, have)
+    read.value = like(new, read.current)
+    replaced.setdefault(id(read.current), []).append((read, new))

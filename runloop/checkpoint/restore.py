@@ -1,26 +1,30 @@
 """Putting a checkpoint into a session: all of it, or nothing.
 
-First everything is compared, then every tensor is checked against its CRC-32, and only then is
-anything touched. Arrays that are there are written into, so that a restore needs no second copy
-of the state.
+First everything is compared. Then every tensor is read and checked against its CRC-32, and all that
+is new is built beside what is there: from here on, neither the file nor the memory can fail. Only
+then is anything touched, and whatever fails even so, a hook that does not take its state, is undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from runloop.checkpoint.in_place import split
+import numpy as np
+
+from runloop.checkpoint.in_place import place
 from runloop.checkpoint.layout import HOOKS
 from runloop.checkpoint.reader import CheckpointReader
-from runloop.errors import CheckpointFormatError, CheckpointMismatchError
+from runloop.errors import CheckpointError, CheckpointFormatError, CheckpointMismatchError
 from runloop.messages import nearest
-from runloop.session import Session
+from runloop.session import Session, SessionState
 from runloop.state import to_numpy
-from runloop.state.decode import decode, like, references
+from runloop.state.changes import Change, make_all
+from runloop.state.decode import decode, references
 from runloop.state.dtypes import same_but_for_order
-from runloop.state.matching import ABSENT, Matching
+from runloop.state.matching import ABSENT, Matching, Read
 
 __all__ = ["NameFilter", "RestoreReport", "restore"]
 
@@ -149,7 +153,7 @@ def restore(
     session: Session,
     reader: CheckpointReader,
     variables: Mapping[str, str],
-    choice: NameFilter,
+    name_filter: NameFilter,
     *,
     strict: bool,
     whole: bool,
@@ -160,68 +164,95 @@ def restore(
         session: What is restored.
         reader: The open checkpoint.
         variables: ``{name of a variable: its name in checkpoints}``.
-        choice: Which part.
+        name_filter: Which part.
         strict: Whether anything missing, unexpected or mismatched is an error.
         whole: Whether ``variables`` are all of the session's, so that others are unexpected.
 
     Raises:
-        ValueError: With ``strict``, if a pattern of ``include`` matches no name. Nothing was
-            touched.
+        ValueError: With ``strict``, if a pattern of ``include`` matches no name.
         CheckpointMismatchError: With ``strict``, if something does not fit; carries the report.
-            Nothing was touched.
-        CheckpointCorruptError: If a tensor is damaged. Nothing was touched.
+        CheckpointCorruptError: If a tensor is damaged.
+        CheckpointReadError: If the system can't read the file.
         CheckpointFormatError: If the document can't be understood, or an object does not take its
-            state back. Nothing was touched, or objects have their former states again.
+            state back.
+
+    Whatever is raised, a ``MemoryError`` too: the session, its objects and its hooks are as they
+    were; a note on the exception names an object that did not take its former state back.
     """
     state = session.state()
-    matching = Matching(reader, lambda name: choice.there(variables.get(name, name)), choice.wanted)
-    assigned: dict[str, Any] = {}
+    matching = Matching(
+        reader, lambda name: name_filter.there(variables.get(name, name)), name_filter.wanted
+    )
+    with _understood(reader):
+        new = _match(session, reader, matching, variables, name_filter, state)
+        report = _report(reader, matching, name_filter, state.attached, whole=whole)
+    if strict:
+        _refuse_misfits(report, name_filter, [*variables, *state.attached])
+    with _understood(reader):
+        changes = _stage(session, reader, matching, new, name_filter, state)
+        make_all(changes)
+    return report
+
+
+@contextmanager
+def _understood(reader: CheckpointReader) -> Iterator[None]:
+    """Let what can't be understood, or is not taken, out as an error that names the file."""
+    try:
+        yield
+    except CheckpointFormatError as exc:
+        if str(exc).startswith(reader.path):
+            raise
+        notes = "".join(f" {note}" for note in getattr(exc, "__notes__", ()))
+        raise CheckpointFormatError(f"{reader.path}: {exc}{notes}") from exc
+    except CheckpointError:
+        raise
+    except (ValueError, RecursionError) as exc:
+        raise CheckpointFormatError(f"{reader.path}: {exc}") from exc
+
+
+def _match(
+    session: Session,
+    reader: CheckpointReader,
+    matching: Matching,
+    variables: Mapping[str, str],
+    name_filter: NameFilter,
+    state: SessionState,
+) -> dict[str, Read]:
+    """Compare everything; returns the reads of the variables."""
+    new = {}
     validated = {v.name for v in session.graph.variables if v.validate}
     for name in variables:
-        matching.array(
-            name,
-            state.variables[name],
-            _keeper(assigned, name),
-            validate=name in validated,
-        )
-    variable_reads = len(matching.reads)
+        read = matching.variable(name, state.variables[name], validate=name in validated)
+        if read is not None:
+            new[name] = read
     document = reader.document
     nodes = document.attached if document else {}
     for name, obj in state.attached.items():
-        matching.tree(name, obj, nodes.get(choice.there(name), ABSENT))
+        matching.tree(name, obj, nodes.get(name_filter.there(name), ABSENT))
     if document is not None:
         # A file without document is restored by names alone: only arrays can be found in it.
         matching.missing += matching.missing_objects
-    hooks = document.hooks if document else {}
-    hooks = {name: node for name, node in hooks.items() if choice.wanted(f"{HOOKS}/{name}")}
-    report = _report(reader, matching, choice, state.attached, whole=whole)
-    if strict and (unmatched := choice.unmatched()):
-        known = [*variables, *state.attached, *report.unexpected]
+    return new
+
+
+def _refuse_misfits(report: RestoreReport, name_filter: NameFilter, known: list[str]) -> None:
+    if unmatched := name_filter.unmatched():
         raise ValueError(
             f"include: no name matches {unmatched[0]!r}; nothing was restored, and strict=False "
-            f"restores what matches.{nearest(unmatched[0], known)}"
+            f"restores what matches.{nearest(unmatched[0], [*known, *report.unexpected])}"
         )
-    if strict and not report.exact:
+    if not report.exact:
         raise CheckpointMismatchError(
             f"the checkpoint does not fit the session, and nothing was restored; strict=False "
             f"restores what fits: {_text(report, 'fit')}",
             report,
         )
-    _put(session, reader, matching, variable_reads, assigned, hooks)
-    return report
-
-
-def _keeper(assigned: dict[str, Any], name: str) -> Callable[[Any], None]:
-    def keep(value: Any) -> None:
-        assigned[name] = value
-
-    return keep
 
 
 def _report(
     reader: CheckpointReader,
     matching: Matching,
-    choice: NameFilter,
+    name_filter: NameFilter,
     attached: Mapping[str, Any],
     *,
     whole: bool,
@@ -232,15 +263,17 @@ def _report(
         for node in reader.document.hooks.values():
             used.update(references(node))
         for name, node in reader.document.attached.items():
-            here = choice.here(name)
+            here = name_filter.here(name)
             if here not in attached:
                 names = set(references(node)) - used
                 used |= names
-                if choice.wanted(here):
+                if name_filter.wanted(here):
                     unexpected.extend(names or {name})
     if whole:
         unexpected += [
-            name for name in reader.stored if name not in used and choice.wanted(choice.here(name))
+            name
+            for name in reader.stored
+            if name not in used and name_filter.wanted(name_filter.here(name))
         ]
     return RestoreReport(
         reader.path,
@@ -252,36 +285,72 @@ def _report(
     )
 
 
-def _put(
+def _stage(
     session: Session,
     reader: CheckpointReader,
     matching: Matching,
-    variable_reads: int,
-    assigned: dict[str, Any],
-    hooks: Mapping[str, Any],
-) -> None:
-    in_place, fresh = split(matching.reads, variable_reads, reader)
-    reader.verify({read.source_name for read, _ in in_place})
-    new: list[tuple[Callable[[Any], None], Any]] = []
-    try:
-        for read in fresh:
-            array = reader.read(read.source_name)
-            have = to_numpy(read.current).dtype
-            if array.dtype != have and same_but_for_order(array.dtype, have):
-                array = array.astype(have)
-            assert read.put is not None  # noqa: S101 - split() left the others in place
-            new.append((read.put, like(array, read.current)))
-        states = {name: decode(node, reader) for name, node in hooks.items()}
-        matching.decode()
-        matching.load_objects()
-    except ValueError as exc:
-        if isinstance(exc, CheckpointFormatError):
-            raise
-        raise CheckpointFormatError(f"{reader.path}: {exc}") from exc
-    for read, array in in_place:
-        reader.read_into(read.source_name, array, check=False)
-    for put, value in new:
-        put(value)
-    session.assign(assigned)
-    matching.put_back()
-    session.finish_restore(states)
+    new: Mapping[str, Read],
+    name_filter: NameFilter,
+    state: SessionState,
+) -> list[Change]:
+    """Read and build everything that is new; touches nothing."""
+    exchanges = place([(read, _new_array(read, reader)) for read in matching.reads])
+    nodes = reader.document.hooks if reader.document else {}
+    later = {}
+    for name, node in nodes.items():
+        if name_filter.wanted(f"{HOOKS}/{name}"):
+            if name in state.companions:
+                matching.companion(f"{HOOKS}/{name}", state.companions[name], node)
+            else:
+                later[name] = decode(node, reader)
+    matching.stage()
+    assign = _Assign(
+        session,
+        {name: read.value for name, read in new.items()},
+        {name: state.variables[name] for name in new},
+    )
+    return [*matching.states, *exchanges, *matching.containers, assign, _Finish(session, later)]
+
+
+def _new_array(read: Read, reader: CheckpointReader) -> np.ndarray[Any, Any]:
+    """Read a tensor into a new array: laid out as the one that is there, where it fits."""
+    shape, dtype = reader.spec(read.source_name) or ((), np.dtype(np.uint8))
+    seen = to_numpy(read.current)
+    if seen.shape != shape or not same_but_for_order(seen.dtype, dtype):
+        return reader.read(read.source_name)
+    # The same layout, for a product of matrices may differ in its last bit between layouts.
+    array = np.empty_like(seen)
+    reader.read_into(read.source_name, array, check=True)
+    return array
+
+
+class _Assign:
+    """Replace variables."""
+
+    def __init__(self, session: Session, new: Mapping[str, Any], former: Mapping[str, Any]) -> None:
+        self._session, self._new, self._former = session, new, former
+
+    def do(self) -> None:
+        self._session.assign(self._new)
+
+    def undo(self) -> None:
+        self._session.assign(self._former)
+
+    def __str__(self) -> str:
+        return "the session's variables"
+
+
+class _Finish:
+    """Let the session iterate its inputs again; the last change, after which nothing can fail."""
+
+    def __init__(self, session: Session, later: Mapping[str, Any]) -> None:
+        self._session, self._later = session, later
+
+    def do(self) -> None:
+        self._session.finish_restore(self._later)
+
+    def undo(self) -> None:
+        """Leave it: iterating an input again from its present position changes nothing."""
+
+    def __str__(self) -> str:
+        return "the session's inputs"

@@ -366,14 +366,14 @@ class Saver:
         from runloop.checkpoint.restore import NameFilter, restore
 
         raw = _raw_session(session, "restore")
-        choice = NameFilter(include, exclude, rename)
+        name_filter = NameFilter(include, exclude, rename)
         self.wait()
         with CheckpointReader(path) as reader:
             report = restore(
                 raw,
                 reader,
                 self._chosen(raw),
-                choice,
+                name_filter,
                 strict=strict,
                 whole=self._var_list is None,
             )

@@ -1,66 +1,152 @@
-"""Which objects have state, how it is taken, and how it is given back."""
+"""The kinds of object that have state: one row each in :data:`KINDS`.
+
+A new kind is a new row: how it is recognized, how its state is taken and given back, and how a
+saved state is checked before anything is touched.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from runloop.messages import nearest
+from runloop.state import generators
+from runloop.state.attributes import Attributes
 
 __all__ = [
+    "GENERATOR_KINDS",
     "KINDS",
+    "Kind",
     "check_attachable",
+    "has_arrays",
     "is_array",
+    "is_container",
     "is_stateful",
+    "kind_named",
     "kind_of",
-    "load_state",
-    "read_leaf",
-    "state_of",
+    "members",
 ]
 
-#: How an object's state is taken and given back.
-KINDS = ("Generator", "RandomState", "Random", "state_dict", "get_state")
-_WHAT_CAN = (
-    "attach a mapping or list of arrays, a numpy.random.Generator or RandomState, a random.Random, "
-    "or an object with state_dict() and load_state_dict(), or get_state() and set_state()"
-)
+
+class Kind(NamedTuple):
+    """One kind of object with state.
+
+    Attributes:
+        name: What the document calls it.
+        recognize: Whether an object is of this kind.
+        take: Returns an object's state: numbers, strings, arrays and trees of them.
+        give: Gives an object a state back.
+        check: Raises ``ValueError`` if a saved state can't be given to an object.
+        misfit: Returns why a node can't be the state of an object, ``None`` if it can.
+    """
+
+    name: str
+    recognize: Callable[[Any], bool]
+    take: Callable[[Any], Any]
+    give: Callable[[Any, Any], None]
+    check: Callable[[Any, Any], None] = lambda obj, state: None  # noqa: ARG005 # by position
+    misfit: Callable[[Any, Any], str | None] = lambda obj, node: None  # noqa: ARG005 # likewise
 
 
-def kind_of(obj: Any) -> str | None:
-    """Return which of :data:`KINDS` an object with state of its own is, else ``None``."""
-    if isinstance(obj, type):
-        return None
-    if isinstance(obj, np.random.Generator):
-        return "Generator"
-    if isinstance(obj, np.random.RandomState):
-        return "RandomState"
-    # Whoever uses the random module has imported it.
+def _set_bit_generator(obj: Any, state: Any) -> None:
+    obj.bit_generator.state = state
+
+
+def _is_python_random(obj: Any) -> bool:
+    # A program that uses the random module has imported it.
     random = sys.modules.get("random")
-    if random is not None and isinstance(obj, random.Random):
-        return "Random"
-    if _has(obj, "state_dict") and _has(obj, "load_state_dict"):
-        return "state_dict"
-    if _has(obj, "get_state") and _has(obj, "set_state"):
-        return "get_state"
-    return None
+    return random is not None and isinstance(obj, random.Random)
 
 
 def _has(obj: Any, method: str) -> bool:
     return callable(getattr(obj, method, None))
 
 
+#: Looked through in this order; the first row that recognizes an object is its kind.
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        "attributes",
+        recognize=lambda obj: type(obj) is Attributes,
+        take=lambda obj: obj.state_dict(),
+        give=lambda obj, state: obj.load_state_dict(state),
+    ),
+    Kind(
+        "Generator",
+        recognize=lambda obj: isinstance(obj, np.random.Generator),
+        take=generators.take_generator,
+        give=generators.give_generator,
+        check=generators.check_generator,
+        misfit=generators.wrong_bit_generator,
+    ),
+    Kind(
+        "RandomState",
+        recognize=lambda obj: isinstance(obj, np.random.RandomState),
+        # Not the tuple of old: that one has no place for the state of other bit generators.
+        take=lambda obj: obj.get_state(legacy=False),
+        give=lambda obj, state: obj.set_state(state),
+        check=lambda obj, state: generators.check_bit_generator(state),  # noqa: ARG005 # by position
+        misfit=generators.wrong_bit_generator,
+    ),
+    Kind(
+        "Random",
+        recognize=_is_python_random,
+        take=generators.take_python_random,
+        give=generators.give_python_random,
+        check=generators.check_python_random,
+    ),
+    Kind(
+        "state_dict",
+        recognize=lambda obj: _has(obj, "state_dict") and _has(obj, "load_state_dict"),
+        take=lambda obj: obj.state_dict(),
+        give=lambda obj, state: obj.load_state_dict(state),
+    ),
+    Kind(
+        "get_state",
+        recognize=lambda obj: _has(obj, "get_state") and _has(obj, "set_state"),
+        take=lambda obj: obj.get_state(),
+        give=lambda obj, state: obj.set_state(state),
+    ),
+)
+#: Those whose whole state is a few numbers, stored as arrays or not.
+GENERATOR_KINDS = frozenset({"Generator", "RandomState", "Random"})
+
+_WHAT_CAN = (
+    "attach a mapping or list of arrays, a numpy.random.Generator or RandomState, a random.Random, "
+    "or an object with state_dict() and load_state_dict(), or get_state() and set_state(); for the "
+    "attributes of any other object there is runloop.attributes(obj, names)"
+)
+_PLAIN = frozenset({int, float, str, bool, type(None), bytes, complex, list, dict, tuple})
+
+
+def kind_of(obj: Any) -> Kind | None:
+    """Return the kind of an object that has state, ``None`` for everything else."""
+    if type(obj) in _PLAIN or isinstance(obj, (type, np.ndarray)):
+        return None
+    for kind in KINDS:
+        if kind.recognize(obj):
+            return kind
+    return None
+
+
+def kind_named(name: Any) -> Kind | None:
+    """Return the kind that a document names, ``None`` if there is none of this name."""
+    return next((kind for kind in KINDS if kind.name == name), None)
+
+
 def is_stateful(obj: Any) -> bool:
-    """Whether ``obj`` has a state of its own: one of :data:`KINDS`."""
+    """Whether ``obj`` is one of :data:`KINDS`."""
     return kind_of(obj) is not None
 
 
 def is_array(value: Any) -> bool:
-    """Whether ``value`` is an array, of NumPy or of another library, and no NumPy scalar."""
+    """Whether ``value`` is an array, of NumPy or another library, but not a NumPy scalar."""
     if isinstance(value, np.ndarray):
         return True
+    if type(value) in _PLAIN:
+        return False
     return (
         hasattr(value, "shape")
         and hasattr(value, "dtype")
@@ -69,85 +155,74 @@ def is_array(value: Any) -> bool:
     )
 
 
+def is_container(value: Any) -> bool:
+    """Whether ``value`` is a mapping, list, tuple or deque: members that are walked into."""
+    return isinstance(value, (Mapping, list, tuple, deque))
+
+
+def members(value: Any) -> list[tuple[Any, Any]]:
+    """Return ``(key or index, member)`` of a container."""
+    return list(value.items() if isinstance(value, Mapping) else enumerate(value))
+
+
+def has_arrays(value: Any) -> bool:
+    """Whether an array or an object that has state is in ``value``."""
+    if type(value) in {list, tuple}:
+        return any(has_arrays(item) for item in value if type(item) not in _SCALARS)
+    if is_array(value) or kind_of(value) is not None:
+        return True
+    return is_container(value) and any(has_arrays(item) for _, item in members(value))
+
+
+_SCALARS = frozenset({int, float, str, bool, type(None), bytes, complex})
+
+
 def check_attachable(name: str, obj: Any) -> None:
     """Refuse what can't be attached.
 
+    A bare array, tuple or named tuple can be attached if nothing in it has to be replaced by a
+    restore: arrays are written into, objects get their state back, but a number in a tuple can't
+    be put back.
+
     Raises:
-        TypeError: If ``obj`` is neither of what the module's docstring lists; says what is.
+        TypeError: If ``obj`` has no state, or could not be restored in place; says what to do.
     """
-    if isinstance(obj, (Mapping, list)) or is_array(obj) or is_stateful(obj):
+    if isinstance(obj, tuple) and kind_of(obj) is None and obj:
+        _check_in_place(name, name, obj)
+        return
+    if is_array(obj):
+        _check_in_place(name, name, obj)
+        return
+    if isinstance(obj, (Mapping, list, deque)) or is_stateful(obj):
         return
     raise TypeError(f"can't attach {name!r}: {type(obj).__name__} has no state; {_WHAT_CAN}")
 
 
-def state_of(obj: Any, kind: str) -> Any:
-    """Return the state of an object of ``kind`` as numbers, strings, arrays and trees of them."""
-    if kind == "Generator":
-        return obj.bit_generator.state
-    if kind == "RandomState":
-        # Not the tuple of old: that one has no place for the state of other bit generators.
-        return obj.get_state(legacy=False)
-    if kind == "Random":
-        version, words, gauss = obj.getstate()
-        return {"version": version, "words": np.array(words, np.uint32), "gauss": gauss}
-    return obj.state_dict() if kind == "state_dict" else obj.get_state()
-
-
-def load_state(obj: Any, kind: str, state: Any) -> None:
-    """Give an object of ``kind`` back what :func:`state_of` took."""
-    if kind == "Generator":
-        obj.bit_generator.state = state
-    elif kind == "RandomState":
-        obj.set_state(state)
-    elif kind == "Random":
-        words = tuple(int(word) for word in state["words"])
-        obj.setstate((state["version"], words, state["gauss"]))
-    elif kind == "state_dict":
-        obj.load_state_dict(state)
+def _check_in_place(name: str, path: str, value: Any) -> None:
+    if is_array(value):
+        problem = _not_writable(value)
+        if problem is None:
+            return
+    elif kind_of(value) is not None or isinstance(value, (dict, list, deque)):
+        return
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            _check_in_place(name, f"{path}/{index}", item)
+        return
+    elif value is None:
+        return  # it stays None: a restore that would replace it is refused
     else:
-        obj.set_state(state)
+        problem = f"is {type(value).__name__} {value!r:.40}"
+    raise TypeError(
+        f"can't attach {name!r}: {path} {problem}, and a restore can't put a new value in its "
+        f"place; attach a dict or list that holds it, or runloop.attributes(obj, names) of the "
+        f"object that holds it"
+    )
 
 
-def read_leaf(name: str, obj: Any, path: str) -> Any:
-    """Return what stands at ``path`` (``"path/to/leaf"``) below ``obj``, not copied.
-
-    A key may itself have slashes in it. A sequence is entered by index.
-
-    Raises:
-        ValueError: If there is nothing; names the nearest leaf that there is.
-    """
-    found = list(_at(obj, path))
-    if found:
-        return found[0]
-    known = [f"{name}/{leaf}" for leaf, _ in _leaves(obj, "")]
-    full = f"{name}/{path}"
-    raise ValueError(f"{full!r} is no leaf of attached {name!r}.{nearest(full, known)}")
-
-
-def _children(obj: Any) -> Iterator[tuple[str, Any]]:
-    kind = kind_of(obj)
-    if kind is not None:
-        obj = state_of(obj, kind)
-    if isinstance(obj, Mapping):
-        for key, value in obj.items():
-            yield str(key), value
-    elif isinstance(obj, (list, tuple)):
-        for index, value in enumerate(obj):
-            yield str(index), value
-
-
-def _at(obj: Any, path: str) -> Iterator[Any]:
-    for key, value in _children(obj):
-        if key == path:
-            yield value
-        elif path.startswith(key + "/"):
-            yield from _at(value, path[len(key) + 1 :])
-
-
-def _leaves(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
-    for key, value in _children(obj):
-        here = f"{path}/{key}" if path else key
-        if isinstance(value, (Mapping, list, tuple)) or is_stateful(value):
-            yield from _leaves(value, here)
-        else:
-            yield here, value
+def _not_writable(array: Any) -> str | None:
+    if isinstance(array, np.ndarray):
+        return None if array.flags.writeable else "is a read-only array"
+    if hasattr(array, "detach"):  # PyTorch's are written into
+        return None
+    return f"is an immutable {type(array).__name__}"

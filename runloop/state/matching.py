@@ -1,61 +1,77 @@
-"""The way back of ``state``: from tensors and JSON into the objects that are there.
+"""A checkpoint beside the objects that it goes into: what fits, and what will be changed.
 
 :class:`Matching` walks the objects and the document side by side and only takes notes: what fits,
-what is missing, unexpected or mismatched, what will have to be read, called and replaced. Nothing
-is touched until :meth:`Matching.load_objects` and :meth:`Matching.put_back` are called, and
-:meth:`Matching.decode` before them finds what in the document can't be understood.
+what is missing, unexpected or mismatched, which arrays must be read. :meth:`Matching.stage` then
+builds everything that is new, and nothing is touched before :func:`~runloop.state.changes.make_all`
+gets its changes.
 
-Arrays are matched by name; shape and dtype must fit. Numbers, strings and ``None`` are data: they
-are replaced by what was saved, with the keys and lengths of the mappings and lists that hold
-nothing else. So is whatever was ``None`` or empty on either side: what is filled in later is there
-after a restart, and gone after a return to before.
+A tensor is found by the name that the document gives for its place; by its own name in a file
+without document, or where a name is translated. Shape and dtype must fit. Numbers, strings and
+``None`` are data: they are replaced by what was saved, with the keys and lengths of the mappings and
+lists that hold nothing else. So is whatever was ``None`` or empty on either side: what is filled in
+later is there after a restart, and gone after a return to before. Attributes accept anything.
+
+Lists, dicts, deques and arrays stay the objects that they are.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from runloop.state.decode import TensorSource, decode, references, tag_of
+from runloop.errors import CheckpointMismatchError
+from runloop.state.arrays import is_key, key_implementation, to_numpy
+from runloop.state.attributes import Attributes
+from runloop.state.build import Builder, node_members, unmakeable
+from runloop.state.changes import Change
+from runloop.state.decode import (
+    ABSENT,
+    TensorSource,
+    reference_of,
+    references,
+    tag_of,
+)
 from runloop.state.dtypes import same_but_for_order
-from runloop.state.kinds import KINDS, is_array, kind_of, load_state, state_of
-from runloop.state.pack import to_numpy
+from runloop.state.kinds import (
+    Kind,
+    has_arrays,
+    is_array,
+    is_container,
+    kind_named,
+    kind_of,
+    members,
+)
+from runloop.state.pack import pack
 
-__all__ = [
-    "ABSENT",
-    "Matching",
-    "Read",
-]
+__all__ = ["ABSENT", "Matching", "Read"]
 
-
-class _Absent:
-    """The node of what the document does not mention."""
-
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-
-ABSENT = _Absent()
+#: Makes, while a restore is staged, what is put in a place; ``None`` keeps what is there.
+_Make = Callable[[], Any] | None
 
 
-class Read(NamedTuple):
+class Read:
     """One array to restore.
 
     Attributes:
         source_name: The tensor in the file.
         name: What it is called here.
-        current: The array that is there, of NumPy or of another library.
-        put: Takes a new array, for when ``current`` can't be written into; ``None`` if nothing
-            can be put in its place.
+        current: The array that is there, of NumPy or another library.
+        replaceable: Whether another array can be put in its place.
+        in_place: Whether it may be written into where it is.
+        value: What stands in its place after the restore; set when the restore is staged.
     """
 
-    source_name: str
-    name: str
-    current: Any
-    put: Callable[[Any], None] | None
+    __slots__ = ("current", "in_place", "name", "replaceable", "source_name", "value")
+
+    def __init__(
+        self, source_name: str, name: str, current: Any, *, replaceable: bool, in_place: bool
+    ) -> None:
+        self.source_name = source_name
+        self.name = name
+        self.current = current
+        self.replaceable = replaceable
+        self.in_place = in_place
+        self.value: Any = ABSENT
 
 
 class Matching:
@@ -69,10 +85,11 @@ class Matching:
     Attributes:
         reads: The arrays to restore.
         missing: Names of arrays here that the file has nothing for.
-        missing_objects: Names of objects with a state of their own, likewise.
+        missing_objects: Names of objects with state, likewise.
         unexpected: Names in the file that have no place here.
         mismatched: ``{name: what differs}``.
         restored: Names of what is restored otherwise than by a read.
+        used: Names of the tensors in the file that have a place here.
     """
 
     def __init__(
@@ -92,70 +109,125 @@ class Matching:
         self._source_name = source_name
         self._wanted = wanted
         self._names: set[str] = set()
-        # What each is given at the end, as a node until it is decoded; ABSENT if that is nothing.
-        self._objects: list[tuple[str, Any, str, Any]] = []
-        self._puts: list[tuple[Callable[[Any], None], Any]] = []
+        self._by_name = True
+        self._roots: list[_Make] = []
+        self._walk_above: set[int] = set()
+        self._builder = Builder(source)
 
     # -- the walk -------------------------------------------------------------------------------
 
-    def array(
-        self,
-        name: str,
-        current: Any,
-        put: Callable[[Any], None] | None,
-        *,
-        validate: bool = True,
-    ) -> None:
-        """Note an array of the session, to be found in the file by its name."""
-        if not self._wanted(name):
-            return
-        source_name = self._source_name(name)
-        spec = self._source.spec(source_name)
-        if spec is None:
-            self.missing.append(name)
-            return
-        self.used.add(source_name)
-        shape, dtype = spec
-        here = tuple(current.shape)
-        have = to_numpy(current).dtype
-        if validate and (shape != here or not same_but_for_order(dtype, have)):
-            self.mismatched[name] = f"expected {have} {here}, found {dtype} {shape}"
-            return
-        self.reads.append(Read(source_name, name, current, put))
+    def variable(self, name: str, current: Any, *, validate: bool = True) -> Read | None:
+        """Note a variable, to be found in the file by its name; ``None`` if it can't be read."""
+        return self._read(
+            name,
+            self._source_name(name),
+            current,
+            replaceable=True,
+            in_place=False,
+            any_form=not validate,
+        )
 
-    def tree(
-        self, path: str, current: Any, node: Any, put: Callable[[Any], None] | None = None
-    ) -> None:
-        """Note a state object, or a part of one, beside its node in the document."""
-        if is_array(current):
-            self._array_leaf(path, current, node, put)
+    def tree(self, name: str, obj: Any, node: Any) -> None:
+        """Note an attached object beside its node in the document, :data:`ABSENT` without one."""
+        self._by_name = node is ABSENT
+        make = self._walk(name, obj, node, replaceable=False, any_form=False)
+        if make is None:
             return
-        kind = kind_of(current)
+
+        def make_root() -> None:
+            if make() is not obj:
+                raise CheckpointMismatchError(
+                    f"{name}: a {type(obj).__name__} that can't be replaced here; nothing was "
+                    f"restored"
+                )
+
+        self._roots.append(make_root)
+
+    def _walk(self, path: str, live: Any, node: Any, *, replaceable: bool, any_form: bool) -> _Make:
+        if is_array(live):
+            return self._array(path, live, node, replaceable=replaceable, any_form=any_form)
+        if type(live) is Attributes:
+            return self._attributes(path, live, node)
+        kind = kind_of(live)
         if kind is not None:
-            self._object(path, current, kind, node)
-        elif isinstance(current, (Mapping, list, tuple)) and not self._is_data(current, node):
-            self._container(path, current, node, put)
-        elif node is not ABSENT:
-            self.used.update(references(node))
-            if self._wanted(path):
-                self._replace(path, current, node, put)
+            self._object(path, live, kind, node)
+            return None
+        if is_container(live):
+            if node is ABSENT or not self._is_data(live, node):
+                return self._container(path, live, node, replaceable=replaceable, any_form=any_form)
+        elif node is ABSENT:
+            return None
+        self.used.update(references(node))
+        if not self._wanted(path):
+            return None
+        return self._data(path, live, node, replaceable=replaceable)
 
-    def _array_leaf(
-        self, path: str, current: Any, node: Any, put: Callable[[Any], None] | None
-    ) -> None:
+    def _array(
+        self, path: str, live: Any, node: Any, *, replaceable: bool, any_form: bool
+    ) -> _Make:
         name, count = path, 1
         while name in self._names:
             count += 1
             name = f"{path}#{count}"
         self._names.add(name)
-        if node is None and put is not None:
+        source_name = reference_of(node)
+        translated = self._source_name(name)
+        if source_name is None or translated != name:
+            source_name = translated if self._by_name or translated != name else None
+        if node is not ABSENT and node is not None and tag_of(node) == "$key":
+            problem = _wrong_key(live, node)
+            if problem is not None and self._wanted(name):
+                self.used.update(references(node))
+                self.mismatched[name] = problem
+                return None
+        if reference_of(node) is None and (node is None or (any_form and node is not ABSENT)):
+            if not replaceable:
+                self.mismatched[name] = "expected an array, found another value"
+                return None
+            return self._data_anew(name, node)
+        if source_name is None:
             if self._wanted(name):
-                self._puts.append((put, None))
-                self.restored.append(name)
-            return
-        self.array(name, current, put)
+                self.missing.append(name)
+            return None
+        read = self._read(
+            name,
+            source_name,
+            live,
+            replaceable=replaceable,
+            in_place=True,
+            any_form=any_form and replaceable,
+        )
+        return None if read is None else lambda: read.value
 
-    def _object(self, path: str, current: Any, kind: str, node: Any) -> None:
+    def _read(
+        self,
+        name: str,
+        source_name: str,
+        current: Any,
+        *,
+        replaceable: bool,
+        in_place: bool,
+        any_form: bool,
+    ) -> Read | None:
+        if not self._wanted(name):
+            self.used.add(source_name)
+            return None
+        spec = self._source.spec(source_name)
+        if spec is None:
+            self.missing.append(name)
+            return None
+        self.used.add(source_name)
+        shape, dtype = spec
+        seen = to_numpy(current)
+        fits = shape == seen.shape and same_but_for_order(dtype, seen.dtype)
+        if not fits and not any_form:
+            self.mismatched[name] = f"expected {seen.dtype} {seen.shape}, found {dtype} {shape}"
+            return None
+        read = Read(source_name, name, current, replaceable=replaceable, in_place=in_place and fits)
+        self.reads.append(read)
+        return read
+
+    def _object(self, path: str, live: Any, kind: Kind, node: Any) -> None:
         self.used.update(references(node))  # also if it is left out: they are its own
         if not self._wanted(path):
             return
@@ -164,177 +236,211 @@ class Matching:
             return
         saved = node["$object"] if tag_of(node) == "$object" else None
         if not isinstance(saved, list) or len(saved) != 2:
-            self.mismatched[path] = f"expected the state of a {type(current).__name__}"
+            self.mismatched[path] = f"expected the state of a {type(live).__name__}"
             return
         found, inner = saved
-        if found not in KINDS or found != kind:
-            self.mismatched[path] = f"expected the state of a {kind}, found that of a {found!r:.40}"
+        if not isinstance(found, str) or found != kind.name:
+            self.mismatched[path] = (
+                f"expected the state of a {kind.name}, found that of a {found!r:.40}"
+            )
             return
-        if kind == "Generator":
-            have = type(current.bit_generator).__name__
-            saved = inner.get("bit_generator") if isinstance(inner, dict) else None
-            if saved != have:
-                self.mismatched[path] = f"expected bit generator {have}, found {saved!r:.40}"
-                return
-        self._objects.append((path, current, kind, inner))
+        problem = kind.misfit(live, inner)
+        if problem is not None:
+            self.mismatched[path] = problem
+            return
+        self._roots.append(lambda: self._builder.object_in_place(path, live, kind, inner))
         self.restored.append(path)
 
-    def _is_data(self, current: Any, node: Any) -> bool:
+    def _is_data(self, live: Any, node: Any) -> bool:
         """Whether a container is replaced as a whole."""
-        if node is ABSENT:
-            return False
-        if len(current) == 0 or node in (None, [], {}):
+        if node in (None, [], {}):
             return True
-        return not _has_arrays(current) and not any(True for _ in references(node))
+        if len(live) == 0:
+            return True
+        return not has_arrays(live) and not any(True for _ in references(node))
+
+    def _data(self, path: str, live: Any, node: Any, *, replaceable: bool) -> _Make:
+        problem = unmakeable(node, live)
+        if problem is None and not replaceable and not _refillable(live, node):
+            problem = f"a {type(live).__name__} that can't be replaced here"
+        if problem is not None:
+            self.mismatched[path] = problem
+            return None
+        self.restored.append(path)
+        return lambda: self._builder.value(node, live, path)
 
     def _container(
-        self, path: str, current: Any, node: Any, put: Callable[[Any], None] | None
-    ) -> None:
-        nodes = _members(current, node)
+        self, path: str, live: Any, node: Any, *, replaceable: bool, any_form: bool
+    ) -> _Make:
+        if id(live) in self._walk_above:
+            self.mismatched[path] = "it contains itself"
+            return None
+        nodes = node_members(live, node)
         if nodes is None:
-            self.mismatched[path] = f"expected a {type(current).__name__}, found another structure"
+            if any_form and replaceable:
+                return self._data_anew(path, node)
+            self.mismatched[path] = f"expected a {type(live).__name__}, found another structure"
             nodes = {}
-        items = dict(current) if isinstance(current, Mapping) else dict(enumerate(current))
-        is_tuple = isinstance(current, tuple)
-        for key, value in items.items():
+        self._walk_above.add(id(live))
+        inner_replaceable = replaceable or not (isinstance(live, tuple) or not _is_mutable(live))
+        plan: list[tuple[Any, Any, _Make]] = []
+        dropped = False
+        for key, value in members(live):
             below = f"{path}/{key}"
             inner = nodes.pop(key, ABSENT)
-            if inner is ABSENT and node is not ABSENT and not _has_arrays(value):
-                if isinstance(current, dict) and self._wanted(below):
-                    self._puts.append((_popper(current, key), ABSENT))
-                continue
-            target: Any = items if is_tuple else current
-            writable = hasattr(target, "__setitem__") and (not is_tuple or put is not None)
-            self.tree(below, value, inner, _setter(target, key) if writable else None)
-        for key, inner in nodes.items():
-            self._extra(f"{path}/{key}", current, key, inner)
-        if is_tuple and put is not None:
-            make = getattr(type(current), "_make", type(current))
-            self._puts.append((lambda _: put(make(items.values())), ABSENT))
+            if inner is ABSENT and node is not ABSENT:
+                gone = any_form or not has_arrays(value)
+                if gone and _is_mutable(live) and self._wanted(below):
+                    dropped = True
+                    continue
+                if gone:
+                    plan.append((key, value, None))
+                    continue
+            make = self._walk(below, value, inner, replaceable=inner_replaceable, any_form=any_form)
+            plan.append((key, value, make))
+        self._walk_above.discard(id(live))
+        added = [
+            (key, ABSENT, make)
+            for key, inner in nodes.items()
+            if (make := self._extra(f"{path}/{key}", live, inner, any_form=any_form)) is not None
+        ]
+        if not dropped and not added and all(make is None for _, _, make in plan):
+            return None
+        plan += added
+        order = {key: i for i, key in enumerate(node_members(live, node) or ())}
+        if isinstance(live, Mapping):
+            plan.sort(key=lambda item: order.get(item[0], len(order)))
+        return lambda: self._made(path, live, plan, replaceable=replaceable)
 
-    def _extra(self, path: str, current: Any, key: Any, node: Any) -> None:
+    def _made(
+        self, path: str, live: Any, plan: list[tuple[Any, Any, _Make]], *, replaceable: bool
+    ) -> Any:
+        content = {key: value if make is None else make() for key, value, make in plan}
+        whole: Any = content if isinstance(live, Mapping) else [*content.values()]
+        whole = tuple(whole) if isinstance(live, tuple) else whole
+        return self._builder.refills.container(live, whole, path, replaceable=replaceable)
+
+    def _extra(self, path: str, live: Any, node: Any, *, any_form: bool) -> _Make:
         """Note what the file has and the container here has not."""
         names = list(references(node))
-        if names or not isinstance(current, dict):
+        if (names and not any_form) or not _is_mutable(live):
             self.used.update(names)
             if self._wanted(path):
                 self.unexpected.extend(names or [path])
-        elif self._wanted(path):
-            self._puts.append((_setter(current, key), node))
-            self.restored.append(path)
+            return None
+        return self._data_anew(path, node)
 
-    def _replace(
-        self, path: str, current: Any, node: Any, put: Callable[[Any], None] | None
-    ) -> None:
-        if isinstance(current, list) and isinstance(node, list):
-            self._puts.append((_setter(current, slice(None)), node))
-        elif isinstance(current, dict) and (tag_of(node) in (None, "$dict")) and node is not None:
-            self._puts.append((lambda content: _refill(current, content), node))
-        elif put is not None:
-            make = type(current)._make if hasattr(current, "_make") else None  # a named tuple
-            self._puts.append(((lambda value: put(make(value))) if make else put, node))
-        else:
-            self.mismatched[path] = f"a {type(current).__name__} that can't be replaced here"
-            return
-        self.restored.append(path)
+    def _data_anew(self, path: str, node: Any) -> _Make:
+        self.used.update(references(node))
+        if not self._wanted(path):
+            return None
+        return self._data(path, ABSENT, node, replaceable=True)
 
-    # -- the deed -------------------------------------------------------------------------------
+    def _attributes(self, path: str, live: Attributes, node: Any) -> _Make:
+        nodes: dict[Any, Any] = {}
+        if tag_of(node) == "$object":
+            given = node["$object"]
+            node = given[1] if isinstance(given, list) and len(given) == 2 else None
+        if node is not ABSENT:
+            found = node_members({}, node)
+            if found is None:
+                self.mismatched[path] = "expected the attributes of an object"
+                return None
+            nodes = found
+        plan: list[tuple[Any, Any, _Make]] = []
+        for name, value in live.current().items():
+            below = f"{path}/{name}"
+            inner = nodes.pop(name, ABSENT)
+            is_late = inner is ABSENT and node is not ABSENT and not live.was_there(name)
+            if is_late and self._wanted(below):
+                continue  # it appeared after what is restored was saved
+            if inner is ABSENT and not (has_arrays(value) and _is_storable(value)):
+                plan.append((name, value, None))
+                continue
+            plan.append(
+                (name, value, self._walk(below, value, inner, replaceable=True, any_form=True))
+            )
+        for name, inner in nodes.items():
+            below = f"{path}/{name}"
+            if live.takes(name):
+                plan.append((name, ABSENT, self._data_anew(below, inner)))
+            else:
+                names = list(references(inner))
+                self.used.update(names)
+                if self._wanted(below):
+                    self.unexpected.extend(names or [below])
 
-    def decode(self) -> None:
-        """Build what the objects and containers will be given; touches nothing.
+        def make() -> Any:
+            content = {
+                name: value if made is None else made()
+                for name, value, made in plan
+                if value is not ABSENT or made is not None
+            }
+            self._builder.attributes(live, content)
+            return live
+
+        return make
+
+    # -- what comes of it -------------------------------------------------------------------------
+
+    def companion(self, name: str, obj: Any, node: Any) -> None:
+        """Note an object with ``load_state_dict()`` that goes into checkpoints beside the rest."""
+        kind = kind_named("state_dict")
+        assert kind is not None  # noqa: S101 - a row of the table
+        given = node["$object"] if tag_of(node) == "$object" else None
+        inner = given[1] if isinstance(given, list) and len(given) == 2 else node
+        self._roots.append(lambda: self._builder.object_in_place(name, obj, kind, inner))
+
+    def stage(self) -> None:
+        """Build everything that is new; touches nothing. The reads must have their values.
 
         Raises:
-            ValueError: If the document has something else than :func:`runloop.state.pack` makes.
+            ValueError: If the document holds something else than :func:`runloop.state.pack` makes.
+            CheckpointMismatchError: If two places that hold one object here were saved different.
             CheckpointError: If a tensor can't be read.
         """
-        source = self._source
-        self._objects = [
-            (path, obj, kind, decode(node, source)) for path, obj, kind, node in self._objects
-        ]
-        self._puts = [
-            (put, node if node is ABSENT else decode(node, source)) for put, node in self._puts
-        ]
+        for make in self._roots:
+            if make is not None:
+                make()
 
-    def load_objects(self) -> None:
-        """Give the objects with a state of their own what was saved; all of them or none.
+    @property
+    def states(self) -> list[Change]:
+        """After :meth:`stage`: the states that objects are given, those inside others first."""
+        return [*self._builder.states]
 
-        After :meth:`decode`.
-
-        Raises:
-            ValueError: If one does not take it; the others have their former state again.
-        """
-        done: list[tuple[Any, str, Any]] = []
-        for path, obj, kind, state in self._objects:
-            done.append((obj, kind, copy.deepcopy(state_of(obj, kind))))
-            try:
-                load_state(obj, kind, state)
-            except Exception as exc:
-                for other, its_kind, former in reversed(done):
-                    load_state(other, its_kind, former)
-                raise ValueError(
-                    f"{path}: {type(obj).__name__} did not take the saved state: {exc}"
-                ) from exc
-
-    def put_back(self) -> None:
-        """Replace what is replaced and not written into; after :meth:`decode`."""
-        for put, value in self._puts:
-            put(value)
+    @property
+    def containers(self) -> list[Change]:
+        """After :meth:`stage`: the containers and attributes that get other members."""
+        return [*self._builder.refills.changes, *self._builder.set_attributes]
 
 
-def _has_arrays(value: Any) -> bool:
-    """Whether an array or an object with a state of its own is in ``value``."""
-    if is_array(value) or kind_of(value) is not None:
-        return True
-    if isinstance(value, Mapping):
-        return any(_has_arrays(item) for item in value.values())
-    return isinstance(value, (list, tuple)) and any(_has_arrays(item) for item in value)
+def _is_storable(value: Any) -> bool:
+    try:
+        pack("", value)
+    except TypeError:
+        return False
+    return True
 
 
-def _members(current: Any, node: Any) -> dict[Any, Any] | None:
-    """Return the nodes of a container's members by key or index, ``None`` if it is another kind."""
-    if node is ABSENT:
-        return {}
-    tag = tag_of(node)
-    if isinstance(current, Mapping):
-        if tag is None and isinstance(node, dict):
-            return dict(node)
-        if tag != "$dict":
-            return None
-        try:
-            return {decode(key, _NOTHING): item for key, item in node["$dict"]}
-        except (TypeError, ValueError):
-            return None
-    nodes = node["$tuple"] if tag == "$tuple" else node
-    return dict(enumerate(nodes)) if isinstance(nodes, list) else None
+def _is_mutable(container: Any) -> bool:
+    return hasattr(container, "__setitem__")
 
 
-class _Nothing:
-    """A source without tensors: keys hold none."""
-
-    def spec(self, name: str) -> None:
-        del name
-
-    def read(self, name: str) -> np.ndarray[Any, Any]:
-        raise ValueError(f"a key can't be the tensor {name!r}")
-
-
-_NOTHING = _Nothing()
+def _refillable(live: Any, node: Any) -> bool:
+    """Whether a container can be given what a node stands for."""
+    if not is_container(live) or not _is_mutable(live):
+        return False
+    if tag_of(node) == "$as" and isinstance(node["$as"], list) and len(node["$as"]) == 3:
+        node = node["$as"][2]
+    if isinstance(live, Mapping):
+        return isinstance(node, dict) and tag_of(node) in {None, "$dict"}
+    return isinstance(node, list)
 
 
-def _setter(container: Any, key: Any) -> Callable[[Any], None]:
-    def put(value: Any) -> None:
-        container[key] = value
-
-    return put
-
-
-def _popper(container: dict[Any, Any], key: Any) -> Callable[[Any], None]:
-    def pop(_: Any) -> None:
-        del container[key]
-
-    return pop
-
-
-def _refill(container: dict[Any, Any], content: dict[Any, Any]) -> None:
-    container.clear()
-    container.update(content)
+def _wrong_key(live: Any, node: Any) -> str | None:
+    have = key_implementation(live) if is_key(live) else None
+    given = node["$key"]
+    saved = given[0] if isinstance(given, list) and given else None
+    if have == saved:
+        return None
+    return f"expected {f'a key of {have}' if have else 'an array'}, found a key of {saved!r:.40}"

@@ -9,6 +9,8 @@ import typing
 import numpy as np
 import pytest
 
+from runloop.checkpoint.in_place import place
+from runloop.errors import CheckpointFormatError
 from runloop.state import (
     check_attachable,
     is_array,
@@ -17,6 +19,7 @@ from runloop.state import (
     pack,
     read_leaf,
 )
+from runloop.state.changes import make_all
 from runloop.state.decode import decode, references
 from runloop.state.matching import ABSENT, Matching
 
@@ -135,11 +138,118 @@ def test_leaves_with_one_name_are_kept_apart():
     np.testing.assert_equal(round_trip(tree), tree)
 
 
-def test_subclasses_of_plain_values_come_back_plain():
+class Letter(str, enum.Enum):  # noqa: UP042 # the case: str() of a member is its name
+    A = "a"
+
+
+class Liar(int):
+    def __int__(self):
+        return 7
+
+    def __str__(self):
+        return "seven"
+
+
+class LyingFloat(float):
+    def __float__(self):
+        return 7.0
+
+
+class LyingBytes(bytes):
+    def __bytes__(self):
+        return b"no"
+
+
+def test_subclasses_of_plain_values_are_stored_by_their_true_value():
     assert round_trip([Colour.RED, np.str_("s"), np.bytes_(b"b")]) == [3, "s", b"b"]
-    assert round_trip(Pair(1, 2)) == (1, 2)
-    assert round_trip(collections.OrderedDict(a=1)) == {"a": 1}
-    assert round_trip(bytearray(b"x")) == b"x"
+    found = round_trip([Letter.A, Liar(3), LyingFloat(1.5), LyingBytes(b"x"), bytearray(b"y")])
+    assert found == ["a", 3, 1.5, b"x", b"y"]
+    assert [type(item) for item in found] == [str, int, float, bytes, bytearray]
+
+
+def test_a_member_of_an_enum_is_one_again_where_one_stands():
+    current = {"letter": Letter.A, "colour": Colour.RED}
+    give_back({"letter": Letter.A, "colour": Colour.RED}, current)
+    assert current["letter"] is Letter.A
+    assert current["colour"] is Colour.RED
+
+
+@pytest.mark.parametrize("number", [10**4300, -(10**5000), 2**2100, 2**2101], ids=int.bit_length)
+def test_large_integers_come_back(number):
+    assert round_trip({"n": number})["n"] == number
+
+
+COLLECTIONS = {
+    "Counter": collections.Counter(a=2, b=-1),
+    "OrderedDict": collections.OrderedDict(b=1, a=2),
+    "defaultdict": collections.defaultdict(list, a=[1]),
+    "defaultdict without": collections.defaultdict(None, a=1),
+    "deque": collections.deque([1, 2, 3], 5),
+    "deque without end": collections.deque([(1, 2)]),
+}
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_collections_come_back_as_what_they_were(name):
+    saved = COLLECTIONS[name]
+    there = {"x": type(saved)() if name != "deque" else collections.deque(maxlen=5)}
+    if name == "defaultdict":
+        there["x"].default_factory = list
+    before = there["x"]
+    give_back({"x": saved}, there)
+    assert there["x"] is before  # refilled
+    nothing = {"x": None}
+    give_back({"x": saved}, nothing)
+    for found in (round_trip(saved), there["x"], nothing["x"]):
+        assert found == saved
+        assert type(found) is type(saved)
+        assert getattr(found, "default_factory", 0) is getattr(saved, "default_factory", 0)
+        assert getattr(found, "maxlen", 0) == getattr(saved, "maxlen", 0)
+        assert repr(found) == repr(saved)
+
+
+def test_what_only_the_program_can_make_is_refilled_or_refused_by_name():
+    table = collections.defaultdict(lambda: np.zeros(1))
+    table[1, 2] = np.ones(1)
+    there = {"x": collections.defaultdict(lambda: np.zeros(1))}
+    give_back({"x": table}, there)
+    assert there["x"][1, 2] == 1
+    assert there["x"]["new"] == 0
+    for saved, name in ((table, "defaultdict"), (Pair(1, 2), "Pair")):
+        found = give_back({"x": saved}, {"x": None})
+        (problem,) = found.mismatched.values()
+        assert problem == (
+            f"found a '{name}', which only the program can make: put one where it belongs before the "
+            f"restore"
+        )
+    pair = {"x": Pair(0, [0])}
+    give_back({"x": Pair(1, [2])}, pair)
+    assert type(pair["x"]) is Pair
+    assert pair["x"] == Pair(1, [2])
+    with pytest.raises(TypeError, match="x/q can't be stored: the default_factory of this default"):
+        pack("x", Holder({"q": collections.defaultdict(lambda: 1)}))
+
+
+class Holder:
+    def __init__(self, state):
+        self.state = state
+
+    def state_dict(self):
+        return self.state
+
+    def load_state_dict(self, state):
+        self.state = state
+
+
+def test_the_state_of_an_object_keeps_its_collections():
+    state = {"pair": Pair(1, 2), "count": collections.Counter("aab")}
+    found = round_trip(Holder(state))
+    assert found["pair"] == (1, 2)
+    assert found["pair"].b == 2
+    assert type(found["count"]) is collections.Counter
+    there = Holder({"pair": Pair(0, 0), "count": None})
+    give_back(Holder(state), there)
+    assert type(there.state["pair"]) is Pair
 
 
 @pytest.mark.parametrize(
@@ -152,9 +262,9 @@ def test_subclasses_of_plain_values_come_back_plain():
         ({"s": {1, 2}}, "x/s can't be stored: set is neither an array nor JSON"),
         (
             {frozenset(): 1},
-            r"x can't be stored: its key frozenset\(\) is no string, number or tuple",
+            r"x can't be stored: its key frozenset\(\) is not a string, number or tuple",
         ),
-        ({"r": random.SystemRandom()}, "x/r can't be stored: SystemRandom has no state of its own"),
+        ({"r": random.SystemRandom()}, "x/r can't be stored: SystemRandom keeps no state"),
         ({"v": np.void(b"ab")}, "x/v can't be stored: dtype"),
     ],
 )
@@ -189,11 +299,36 @@ def test_what_has_state():
         assert not is_stateful(obj)
         check_attachable("x", obj)
     assert kind_of(Loader) is None  # the class is no object with state
-    for obj in (3, "text", None, object(), (1, 2), print, Loader):
+    for obj in (3, "text", None, object(), print, Loader):
         with pytest.raises(
             TypeError, match=r"can't attach 'x': \w+ has no state; attach a mapping"
         ):
             check_attachable("x", obj)
+
+
+@pytest.mark.parametrize(
+    ("obj", "problem"),
+    [
+        ((1, 2), "x/0 is int 1"),
+        ((np.zeros(1), ("s",)), "x/1/0 is str 's'"),
+        (Pair(np.zeros(1), np.broadcast_to(0.0, 3)), "x/1 is a read-only array"),
+    ],
+    ids=repr,
+)
+def test_what_a_restore_would_have_to_rebind_is_refused_when_it_is_attached(obj, problem):
+    with pytest.raises(TypeError, match=rf"can't attach 'x': {problem}, and .* runloop.attributes"):
+        check_attachable("x", obj)
+
+
+def test_tuples_of_what_stays_in_place_are_attachable_and_restored():
+    pair = Pair(np.zeros(2), ({"n": 1}, [np.zeros(1)]))
+    check_attachable("x", pair)
+    array, data = pair.a, pair.b[0]
+    give_back(Pair(np.ones(2), ({"n": 5, "m": 6}, [np.ones(1)])), pair)
+    assert pair.a is array
+    assert array.tolist() == [1, 1]
+    assert data == {"n": 5, "m": 6}
+    assert pair.b[1][0] == 1
 
 
 def test_what_is_an_array():
@@ -211,7 +346,7 @@ def test_a_leaf_is_read_by_its_path():
     assert read_leaf("p", tree, "a") is tree["a"]
     assert read_leaf("p", tree, "r/position") == 2
     for path in ("a/b/2", "a/x", "", "c", "a/b/-1"):
-        with pytest.raises(ValueError, match=f"^'p/{path}' is no leaf of attached 'p'"):
+        with pytest.raises(ValueError, match=f"^'p/{path}' is not a leaf of attached 'p'"):
             read_leaf("p", tree, path)
     with pytest.raises(ValueError, match="Did you mean 'p/a/b/"):
         read_leaf("p", tree, "a/b/3")
@@ -228,14 +363,9 @@ def give_back(saved, current):
     matching.tree("x", current, json.loads(json.dumps(node)))
     if matching.missing or matching.missing_objects or matching.unexpected or matching.mismatched:
         return matching
-    matching.decode()
-    matching.load_objects()
-    for read in matching.reads:
-        if read.current.flags.writeable:
-            read.current[...] = source.read(read.source_name)
-        else:
-            read.put(source.read(read.source_name))
-    matching.put_back()
+    exchanges = place([(read, source.read(read.source_name)) for read in matching.reads])
+    matching.stage()
+    make_all([*matching.states, *exchanges, *matching.containers])
     return matching
 
 
@@ -366,7 +496,9 @@ def test_what_does_not_fit_is_noted_and_nothing_is_touched(
 
 def test_a_state_that_an_object_does_not_take_gives_the_others_theirs_back():
     first, second = Loader(1), Loader(2)
-    with pytest.raises(ValueError, match="x/b: Loader did not take the saved state: 'position'"):
+    with pytest.raises(
+        CheckpointFormatError, match="x/b: Loader did not take the saved state: 'position'"
+    ):
         give_back({"a": Loader(5), "b": LoaderAt(-1)}, {"a": first, "b": second})
     assert (first.position, second.position) == (1, 2)
 
