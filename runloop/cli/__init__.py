@@ -1,11 +1,10 @@
 """The command line: ``python -m runloop COMMAND``, or ``runloop COMMAND``.
 
-A command is a module of this package with ``add(commands)``: it adds its parser to what argparse's
-``add_subparsers`` gave, and sets the parser's default ``run`` to a function that takes the parsed
-arguments and returns the exit status. :data:`COMMANDS` lists the modules.
+Each command is a module ``NAME_command`` with ``add(commands)``: it adds a parser to argparse's
+subparsers and sets its default ``run``, a function from parsed arguments to the exit status.
+:data:`COMMANDS` lists them. What they look at lives in ``checkpoint`` and ``testing``, not here.
 
-Exit status: 0 is fine; 1 is what the command looks for (something is damaged, the two differ);
-2 is an error.
+Exit status: 0: fine; 1: the command found what it looks for (damage, a difference); 2: an error.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The arguments after the program's name; those of the process by default.
+        argv: The arguments after the program's name; by default those of the process.
 
     Returns:
         The exit status.
 
     Raises:
-        SystemExit: If the arguments are wrong, or help was asked for, as argparse does.
+        SystemExit: If the arguments are wrong, or after ``--help``, as argparse does.
     """
     parser = argparse.ArgumentParser(
-        prog="runloop", description="Look at checkpoints, and at the life of a training loop."
+        prog="runloop", description="Inspect checkpoints and the lifecycle of training loops."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
@@ -47,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has seen enough (`| head`). What is still buffered goes nowhere,
-        # and quietly.
+        # The reader has closed the pipe (`| head`): discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (RunloopError, OSError) as exc:

@@ -1,4 +1,4 @@
-"""``runloop lifecycle SCENARIO``: watch a small program's hooks being called, explained."""
+"""``runloop lifecycle SCENARIO``: how the hooks of a small program are called, with explanations."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "lifecycle",
         help="watch hooks being called in a small program, with explanations",
-        description="Run a small built-in program and print what happens, with a sentence on each "
-        "event. Time is not the machine's: the output is the same each time.",
+        description="Run a small built-in program and print what happens, with an explanation of "
+        "each event. The clock is simulated: the output is the same each time.",
     )
     parser.add_argument("scenario", choices=_NAMES, help="the program: %(choices)s", metavar="NAME")
     add_format(parser)
@@ -57,7 +57,7 @@ def _run(args: argparse.Namespace) -> int:
     from runloop.testing.recorder.explain import explained
     from runloop.testing.scenarios import SCENARIOS, play
 
-    # What is logged is told by the events, too.
+    # The events already say what would be logged.
     logging.getLogger("runloop").addHandler(logging.NullHandler())
     recorder = play(args.scenario)
     if args.format != "table":

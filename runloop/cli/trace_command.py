@@ -1,4 +1,4 @@
-"""``runloop trace script.py``: run a program and print the life of its sessions."""
+"""``runloop trace script.py``: run a program and print the lifecycle of its sessions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "trace",
         help="run a program and print how its hooks were called",
-        description="Run a Python script and print, when it has ended, every call of a hook, every "
-        "run, save and recovery of its monitored sessions.",
+        description="Run a Python script. When it has ended, print every call of a hook, every run, "
+        "save and recovery of its monitored sessions.",
     )
     add_format(parser)
-    parser.add_argument("-o", "--output", help="write it to this file, not to standard output")
+    parser.add_argument("-o", "--output", help="write to this file instead of standard output")
     parser.add_argument("script", help="the program")
-    parser.add_argument("args", nargs=argparse.REMAINDER, help="its own arguments")
+    parser.add_argument("args", nargs=argparse.REMAINDER, help="the program's arguments")
     parser.set_defaults(run=_run)
 
 
@@ -32,7 +32,7 @@ def _run(args: argparse.Namespace) -> int:
     from runloop.testing.recorder.recorder import LifecycleRecorder
 
     if not Path(args.script).exists():
-        raise FileNotFoundError(f"there is no script {args.script}")
+        raise FileNotFoundError(f"script not found: {args.script}")
     recorder = LifecycleRecorder()
     before = sys.argv, sys.path[0]
     sys.argv = [args.script, *args.args]
@@ -47,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
         traceback.print_exc()
         status = 1
     finally:
-        # Also when the program failed or left by sys.exit(): that is when one wants to look.
+        # After a failure or sys.exit() too: that is when a trace is needed most.
         sys.argv, sys.path[0] = before
         text = text_of(recorder, args.format)
         if args.output is None:

@@ -1,6 +1,7 @@
-"""The testing kit: a clock that is told to move, doubles, and a harness for hooks.
+"""The testing kit: a harness for hooks, a fake clock, doubles, the recorder and the contract fuzzer.
 
-Nothing in runloop imports this package; a program imports it in its tests.
+For the tests of users' programs and of runloop itself; no other part of runloop imports it, except
+``cli`` for its lifecycle commands. The pytest fixtures live in ``pytest_runloop``.
 """
 
 from runloop.testing.clock import FakeClock

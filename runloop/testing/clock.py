@@ -1,4 +1,4 @@
-"""A clock that moves when it is told to."""
+"""``FakeClock``: a clock that moves only when a test says so."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ __all__ = ["FakeClock"]
 
 
 class FakeClock:
-    """A clock on which no time passes but what a test asks for; fits :class:`runloop.clock.Clock`.
+    """A clock that moves only when a test says so; fits :class:`runloop.clock.Clock`.
 
         clock = FakeClock()
         with clock.use():
             hook = LoggingTensorHook(["loss"], every_n_secs=10)   # asks this clock for the time
         clock.advance(10)
 
-    Sleeping on it returns at once, and moves it. What reads the time (hooks, timers, sessions)
-    takes the clock that is in use when it is made: make the hook inside :meth:`use`, too.
+    Sleeping on it returns at once, and moves it. Hooks, timers and sessions take the clock that is
+    in use when they are created: create the hook inside :meth:`use`, too.
 
     Args:
-        start: What ``monotonic()`` says first, in seconds.
-        per_step: Seconds by which :meth:`tick` moves it. A :class:`~runloop.testing.HookHarness`
-            ticks once in every run; in a session of your own :meth:`hook` does.
-        per_read: Seconds by which every ``monotonic()`` moves it, for code that only measures.
-        epoch: What ``time()`` says when ``monotonic()`` says 0, in seconds since 1970.
+        start: The first ``monotonic()``, in seconds.
+        per_step: Seconds that :meth:`tick` adds. A :class:`~runloop.testing.HookHarness` ticks once
+            in every run; in your own session, add :meth:`hook` to the hooks.
+        per_read: Seconds that every ``monotonic()`` adds, for code that only measures.
+        epoch: ``time()`` when ``monotonic()`` is 0, in seconds since 1970.
 
     Attributes:
-        now: What ``monotonic()`` said last or will say next; may be set.
+        now: The present time in seconds, as ``monotonic()`` gives it; may be set.
         slept: The durations of all sleeps so far, in seconds.
 
     Raises:
@@ -65,7 +65,7 @@ class FakeClock:
         return self._epoch + self.now
 
     def sleep(self, secs: float) -> None:
-        """Move by ``secs`` seconds, and note it in :attr:`slept`."""
+        """Move by ``secs`` seconds, and add them to :attr:`slept`."""
         self.slept.append(secs)
         self.advance(max(0.0, secs))
 
@@ -85,7 +85,7 @@ class FakeClock:
 
     @contextmanager
     def use(self) -> Iterator[Self]:
-        """Give this clock to everything that is made inside the ``with`` block."""
+        """Give this clock to everything that is created inside the ``with`` block."""
         with clocks.use(self):
             yield self
 

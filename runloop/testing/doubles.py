@@ -1,4 +1,4 @@
-"""Hooks and listeners that write down what is done to them, or that fail when they are told to."""
+"""Hooks and listeners that record their calls, or that fail at a chosen step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["RaiseAt", "RecordingHook", "RecordingListener"]
 
 
 class RecordingHook(SessionRunHook):
-    """A hook that writes down its calls, and asks for what it is told to ask for.
+    """A hook that records its calls, and fetches what the test wants.
 
         hook = RecordingHook("A", asks="loss")
         ...
@@ -21,17 +21,18 @@ class RecordingHook(SessionRunHook):
         assert hook.results == [0.5]
 
     Args:
-        name: What its events begin with.
+        name: The first word of its events.
         asks: What ``before_run`` returns: fetches, :class:`~runloop.RunArgs`, ``None`` for
-            nothing, or a function of the run context that gives one of these.
-        events: A list to write to, so that several hooks share one; a new one if ``None``.
-        failing: ``{method: exception}``: each is raised once, by the first call of the method.
-        stop_after: Requests a stop in the ``after_run`` of this many runs; ``None`` for never.
+            nothing, or a function of the run context that returns one of these.
+        events: A list to append to, so that several hooks can share one; a new list if ``None``.
+        failing: ``{method: exception}``: the first call of each method raises its exception, once.
+        stop_after: Request a stop in the ``after_run`` of this run, counted from 1; ``None`` for
+            never.
 
     Attributes:
         events: The calls so far, each an :class:`Event` that reads ``name.method``; ``step``,
             ``args`` and ``results`` are attributes of the event.
-        failing: What is still to be raised: ``{method: exception}``; may be changed.
+        failing: ``{method: exception}``: what is yet to be raised; may be changed.
         results: What each ``after_run`` got as ``run_values.results``.
         steps: The global step that the session had at each ``after_run``.
         session: The session given to the last ``after_create_session``.
@@ -75,23 +76,23 @@ class RecordingHook(SessionRunHook):
             raise error
 
     def begin(self) -> None:
-        """Note the call."""
+        """Record the call."""
         self._note("begin")
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Note the call, and keep both arguments."""
+        """Record the call, and keep both arguments."""
         self.session, self.coord = session, coord
         self._note("after_create_session", session)
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
-        """Note the call, and ask for what was given as ``asks``."""
+        """Record the call, and ask for what was given as ``asks``."""
         asks = self.asks(run_context) if callable(self.asks) else self.asks
         request = asks if asks is None or isinstance(asks, RunArgs) else RunArgs(asks)
         self._note("before_run", run_context.session, request)
         return request
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Note the call and the results; request a stop if it is time."""
+        """Record the call and the results; request a stop after run ``stop_after``."""
         self.results.append(run_values.results)
         self.steps.append(current_step(run_context.session))
         self._note("after_run", run_context.session, results=run_values.results)
@@ -99,16 +100,16 @@ class RecordingHook(SessionRunHook):
             run_context.request_stop()
 
     def end(self, session: Any) -> None:
-        """Note the call."""
+        """Record the call."""
         self._note("end", session)
 
 
 class RecordingListener:
-    """A checkpoint saver's listener that writes down its calls.
+    """A checkpoint saver's listener that records its calls.
 
     Args:
         name: What its events begin with.
-        events: A list to write to; a new one if ``None``.
+        events: A list to append to; a new list if ``None``.
         stop_at: ``after_save`` returns ``True`` at this step, which asks to stop.
 
     Attributes:
@@ -133,21 +134,21 @@ class RecordingListener:
         self.events.append(Event(f"{self.name}.{what}{at}", who=self.name, what=what, step=step))
 
     def begin(self) -> None:
-        """Note the call."""
+        """Record the call."""
         self._note("begin")
 
     def before_save(self, session: Any, global_step_value: Any) -> None:
-        """Note the call."""
+        """Record the call."""
         self._note("before_save", int(global_step_value))
 
     def after_save(self, session: Any, global_step_value: Any) -> bool:
-        """Note the call; return whether to stop."""
+        """Record the call; return whether to stop."""
         self._note("after_save", int(global_step_value))
         self.saved_steps.append(int(global_step_value))
         return self._stop_at == int(global_step_value)
 
     def end(self, session: Any, global_step_value: Any) -> None:
-        """Note the call."""
+        """Record the call."""
         self._note("end", int(global_step_value))
 
 
@@ -157,17 +158,17 @@ class RaiseAt(SessionRunHook):
         RaiseAt(3, AbortedError("worker lost"))      # the run that follows step 3 fails
 
     Args:
-        step: The global step at which to raise: the one that the session has at that moment. It
-            is the step before the run in ``before_run`` and in the run itself, the step after
-            it in ``after_run``. In a graph without a global step, and in ``begin``, runs are
-            counted in its place: the first has number 0.
+        step: The global step at which to raise, as the session has it at that moment: in
+            ``before_run`` and in the run itself the step before the run, in ``after_run`` the step
+            after it. Without a global step, and in ``begin``, the number of the run counts; the
+            first has number 0.
         exc: The exception, or a class of exceptions.
-        where: ``"run"`` raises from inside of the run, as an op of the graph would; or the name
-            of a method of the hook.
-        times: How often in all.
+        where: ``"run"`` to raise inside the run, as an op of the graph would; or the name of a
+            method of the hook.
+        times: How many times it raises.
 
     Raises:
-        ValueError: If ``where`` is none of these.
+        ValueError: If ``where`` is something else.
     """
 
     _WHERE = ("begin", "after_create_session", "before_run", "run", "after_run", "end")
@@ -204,15 +205,15 @@ class RaiseAt(SessionRunHook):
             raise self._exc
 
     def begin(self) -> None:
-        """Raise, if this is where, and ``step`` is 0."""
+        """Raise if ``where`` is ``"begin"`` and ``step`` is 0."""
         self._raise_if_due("begin", None)
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Raise, if this is where and when."""
+        """Raise if place and step are as chosen."""
         self._raise_if_due("after_create_session", session)
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
-        """Raise, or see to it that the run raises, if this is where and when."""
+        """Raise, or make the run raise, if place and step are as chosen."""
         self._raise_if_due("before_run", run_context.session)
         if not self._due("run", run_context.session):
             return None
@@ -223,10 +224,10 @@ class RaiseAt(SessionRunHook):
         return RunArgs(raise_at)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Raise, if this is where and when."""
+        """Raise if place and step are as chosen."""
         self._runs += 1
         self._raise_if_due("after_run", run_context.session)
 
     def end(self, session: Any) -> None:
-        """Raise, if this is where and when."""
+        """Raise if place and step are as chosen."""
         self._raise_if_due("end", session)

@@ -1,4 +1,4 @@
-"""One thing that happened in a session's life, as a line that can be read and compared."""
+"""``Event``: one thing that happened to a session, as a line to read and compare."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ class Event(str):
 
         assert events == ["A.begin", "A.after_create_session step=0", "A.end step=0"]
 
-    It is a string in every respect: lists of events are compared with lists of plain strings, and
-    whatever shows the difference of two lists of strings shows theirs. What is not in the text
-    (times, objects) takes no part in a comparison.
+    An event is a string: compare a list of events with a list of plain strings, and any tool that
+    shows the difference of two lists of strings works. Only the text is compared, not the
+    attributes.
 
     Attributes:
-        who: The hook's name, or ``"session"``, ``"saver"``, ...
-        what: What happened: a method of a hook, ``"run"``, ``"saved"``, ...
-        step: The global step at that moment; ``None`` where there is none.
-        args: The :class:`~runloop.RunArgs` that were asked for, if any.
-        results: What came out, if anything.
+        who: The hook's name, or ``"loop"``, ``"session"``, ``"saver"``.
+        what: What happened: a method of the hook, ``"run"``, ``"create"``, ``"save"``, ...
+        step: The global step at that moment; ``None`` without one.
+        args: The :class:`~runloop.RunArgs` of the run or of the hook's request, if any.
+        results: The results, if any.
         error: The exception that it ended with, if any.
         stop: Whether it requested a stop.
         by: Who called it: ``"loop"`` (the program), ``"session"`` (the monitored session), or the
             name of a hook or of a thread.
-        depth: How many of the earlier events it happened inside of: 1 for a hook's method in a run.
-        life: Which session it belongs to: 0 for the first one, 1 more for each that was made.
+        depth: How many earlier events enclose it: 1 for a hook's method in a run.
+        life: The number of the session that it belongs to: 0 for the first, 1 more for each one
+            created after it.
         start: When it began, in seconds on the clock of the session.
         secs: How long it took.
     """
@@ -107,7 +108,7 @@ class Event(str):
 
 
 def current_step(session: Any) -> int | None:
-    """Return the global step of a session without a ``run()``; ``None`` where there is none.
+    """Return the global step of a session without a ``run()``; ``None`` without a step.
 
     A session that is not runloop's is asked for its attribute ``global_step``.
     """
@@ -128,7 +129,7 @@ def describe(error: BaseException) -> str:
 
 
 def show(value: Any) -> str:
-    """Return a value in a few words: scalars as numbers, arrays by dtype and shape, nests as nests."""
+    """Return a short text for a value: scalars as numbers, arrays by dtype and shape, nests alike."""
     text = _show(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
@@ -138,7 +139,7 @@ def _show(value: Any) -> str:
         return repr(value.item())
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         name = getattr(value, "name", None)
-        if isinstance(name, str):  # a handle: no array, but the name of one
+        if isinstance(name, str):  # a handle, which stands for an array by name
             return name
         shape = ",".join(map(str, value.shape))
         return f"{value.dtype}[{shape}]"

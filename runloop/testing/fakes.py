@@ -1,4 +1,4 @@
-"""Stand-ins for what a hook works with: a session, a summary writer."""
+"""Fakes of what a hook works with: a session, a summary writer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["FakeSession", "FakeSessionCreator", "MemorySummaryWriter"]
 
 
 class MemorySummaryWriter:
-    """A summary writer that remembers; fits :class:`runloop.summary.SummaryWriter`.
+    """A summary writer that keeps scalars in memory; fits :class:`runloop.summary.SummaryWriter`.
 
     Attributes:
         scalars: ``(tag, value, step)`` of every scalar so far, values as Python numbers.
-        calls: ``"flush"`` and ``"close"``, in the order in which they were called.
+        calls: ``"flush"`` and ``"close"``, in the order of the calls.
     """
 
     def __init__(self) -> None:
@@ -27,43 +27,43 @@ class MemorySummaryWriter:
         self.calls: list[str] = []
 
     def add_scalar(self, tag: str, value: Any, step: int) -> None:
-        """Remember it."""
+        """Keep the scalar."""
         number = value.item() if hasattr(value, "item") else value
         self.scalars.append((tag, number, int(step)))
 
     def flush(self) -> None:
-        """Note the call."""
+        """Record the call."""
         self.calls.append("flush")
 
     def close(self) -> None:
-        """Note the call. Writing goes on being possible, as with runloop's own writers."""
+        """Record the call. The writer can still be used, as runloop's own writers can."""
         self.calls.append("close")
 
     @property
     def closed(self) -> bool:
-        """Whether ``close()`` was called after all else."""
+        """Whether the last call was ``close()``."""
         return bool(self.calls) and self.calls[-1] == "close"
 
     def values(self, tag: str) -> list[Any]:
-        """Return the values of one tag, in the order in which they were written."""
+        """Return the values of one tag, in the order of writing."""
         return [value for name, value, _ in self.scalars if name == tag]
 
 
 class FakeSession:
-    """A session without a graph: it gives the values that it was told to give.
+    """A session without a graph: it returns the values that you give it.
 
         session = FakeSession({"loss": [0.5, 0.25], "global_step": 7})
         assert session.run(["loss", "global_step"]) == [0.5, 7]
         assert session.run("loss") == 0.25
 
-    For a hook called by hand, and for a monitored session that is to drive something else than a
+    Use it to call a hook by hand, or to give a monitored session something else to drive than a
     graph: ``MonitoredSession(FakeSession(...).creator(), hooks, graph=Graph())``.
 
     Args:
-        values: ``{fetch: value}``. A list is a script: one value a run, the last one again and
-            again; a function without parameters is called for a value; an exception is raised.
-            A fetch that is an object with a ``name`` is looked up by its name, too. What is not
-            there but callable is called without arguments.
+        values: ``{fetch: value}``. A list has one value for each run, and its last value repeats;
+            a function without parameters is called for a value; an exception is raised. A fetch
+            with a ``name`` attribute is looked up by that name, too. A callable fetch without a
+            value is called without arguments.
 
     Attributes:
         runs: ``(fetches, feed_dict)`` of every ``run()`` so far.
@@ -86,10 +86,10 @@ class FakeSession:
         options: Any = None,
         run_metadata: Any = None,
     ) -> Any:
-        """Return the values in the structure of ``fetches``; what is fed takes the fed value.
+        """Return the values in the structure of ``fetches``; fed values override the others.
 
         Raises:
-            KeyError: If it was not told what a fetch is; names the nearest one that it knows.
+            KeyError: If a fetch has no value; names the nearest one that has.
             RuntimeError: If it is closed.
         """
         if self.closed:
@@ -123,16 +123,16 @@ class FakeSession:
 
     @property
     def global_step(self) -> int | None:
-        """The value told for ``"global_step"``, if it is one number."""
+        """The value of ``"global_step"``, if it is one number."""
         step = self._values.get("global_step")
         return int(step) if isinstance(step, (int, np.integer)) else None
 
     def close(self) -> None:
-        """Note it; a ``run()`` after it is an error."""
+        """Close it; a later ``run()`` raises."""
         self.closed = True
 
     def creator(self) -> FakeSessionCreator:
-        """Return a session creator that gives this session, opened anew each time."""
+        """Return a session creator that reopens this session and returns it, each time."""
         return FakeSessionCreator(self)
 
 
@@ -143,7 +143,7 @@ class FakeSessionCreator:
         session: The session.
 
     Attributes:
-        created: How often a session was asked for.
+        created: How many sessions were asked for.
     """
 
     def __init__(self, session: FakeSession) -> None:

@@ -1,4 +1,4 @@
-"""A disk that fails when it is told to."""
+"""``FaultyFilesystem``: a disk on which a chosen operation fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OPERATIONS = ("mkdir", "create", "write", "fsync", "close", "rename", "unlink")
 
 
 class FaultyFilesystem(Files):
-    """The file operations of a save, of which one fails.
+    """The file operations of a save; one of them fails.
 
         with FaultyFilesystem("rename", nth=2, error=errno.ENOSPC).use() as disk:
             saver = rl.Saver()               # does all its writing through it
@@ -26,18 +26,18 @@ class FaultyFilesystem(Files):
 
     Args:
         operation: Which one: ``"mkdir"``, ``"create"``, ``"write"``, ``"fsync"`` (of a file or a
-            folder), ``"close"``, ``"rename"`` or ``"unlink"``; ``None`` for one that only counts.
-        nth: Which call of it fails, counted from 1.
+            folder), ``"close"``, ``"rename"`` or ``"unlink"``; ``None``: nothing fails, the calls
+            are only recorded.
+        nth: The first call that fails, counted from 1.
         error: The ``errno`` of the ``OSError``.
-        times: How many calls fail from there on; ``None`` for all.
+        times: How many calls fail in a row; ``None`` for all that follow.
 
     Attributes:
-        operations: ``(operation, file name)`` of every call so far; a write and an fsync of an
-            open file name the file.
+        operations: ``(operation, file name)`` of every call so far.
         failed: How many calls failed.
 
     Raises:
-        ValueError: If ``operation`` is none of these, or ``nth`` is less than 1.
+        ValueError: If ``operation`` is unknown, or ``nth`` is less than 1.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class FaultyFilesystem(Files):
         *,
         times: int | None = 1,
     ) -> None:
-        """Let another call fail, counted from now; the parameters are the constructor's.
+        """Make another call fail, counted from now on; the parameters are the constructor's.
 
         Raises:
             ValueError: As the constructor does.
@@ -81,7 +81,7 @@ class FaultyFilesystem(Files):
 
     @contextmanager
     def use(self) -> Iterator[Self]:
-        """Give these files to every ``Saver`` that is made inside the ``with`` block."""
+        """Give this disk to every ``Saver`` that is created inside the ``with`` block."""
         with files.use(self):
             yield self
 
@@ -118,13 +118,13 @@ class FaultyFilesystem(Files):
         super().sync(fd)
 
     def close(self, fd: int) -> None:
-        """``close``. The file is closed also when it is to fail, as the system's is."""
+        """``close``. A close that fails still closes the file, as the system's does."""
         path = self._names.pop(fd, "")
         super().close(fd)
         self._count("close", path)
 
     def rename(self, source: str, target: str) -> None:
-        """``rename``; what is noted is the new name."""
+        """``rename``; the new name is recorded."""
         self._count("rename", target)
         super().rename(source, target)
 

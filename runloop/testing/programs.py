@@ -1,4 +1,4 @@
-"""Random programs, as descriptions from which a graph can be made and its runs be foretold."""
+"""Random programs as data: build a graph from one, and predict its runs with a plain model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PRIME = 1_000_003
 
 
 class OpSpec(NamedTuple):
-    """One op of a random program; it needs only ops of a lower number.
+    """One op of a random program; it depends only on ops with lower numbers.
 
     Attributes:
-        number: Tells it from the others; its name is ``op<number>``.
+        number: Its number; its name is ``op<number>``.
         needs: Numbers of the ops whose results it takes.
         after: Numbers of the ops that must run before it.
-        reads: Names of the variables that it takes.
+        reads: Names of the variables that it reads.
         updates: The variable that its result replaces, or ``None``.
         trains: Whether it is a train op.
     """
@@ -39,7 +39,7 @@ class OpSpec(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the op is called in the graph."""
+        """The op's name in the graph."""
         return f"op{self.number}"
 
     @property
@@ -48,7 +48,7 @@ class OpSpec(NamedTuple):
         return self.trains or self.updates is not None
 
     def value(self, *inputs: Any) -> np.int64:
-        """Return what it computes: different for each op and each order of its inputs."""
+        """Return its result: different for each op and each order of its inputs."""
         value = self.number + 1
         for given in inputs:
             value = (value * 31 + int(given or 0)) % _PRIME
@@ -58,11 +58,11 @@ class OpSpec(NamedTuple):
 def build_program(
     specs: Iterable[OpSpec], log: list[int] | None = None, failing: int | None = None
 ) -> Graph:
-    """Return a program as a graph.
+    """Build the graph of a program.
 
     Args:
-        specs: Its ops, in the order in which they are defined.
-        log: The numbers of the ops are appended to it as they run.
+        specs: Its ops, in the order of definition.
+        log: Each op appends its number to it when it runs.
         failing: The number of an op that raises ``KeyError`` with its name.
     """
     graph = Graph()
@@ -108,7 +108,7 @@ def needed_ops(specs: Sequence[OpSpec], fetched: Iterable[int]) -> set[int]:
 def run_model(
     specs: Sequence[OpSpec], variables: Mapping[str, Any], fetched: Iterable[int]
 ) -> tuple[dict[int, np.int64], dict[str, Any]]:
-    """Foretell a run: the same in a plain dict.
+    """Predict a run with a plain dict.
 
     Args:
         specs: The program.

@@ -1,4 +1,4 @@
-"""assert_hook_contract: runloop's own hooks keep it, wrong hooks are caught in a minimal life."""
+"""assert_hook_contract: runloop's hooks keep it, wrong hooks are caught by a minimal program."""
 
 import logging
 import signal
@@ -48,7 +48,7 @@ def test_a_hook_of_runloops_keeps_the_contract(name, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", HOOKS)
-def test_a_hook_of_runloops_keeps_the_contract_in_many_lives(name, tmp_path):
+def test_a_hook_of_runloops_keeps_the_contract_in_many_programs(name, tmp_path):
     assert_hook_contract(lambda: HOOKS[name](tmp_path), max_examples=100, steps=15)
 
 
@@ -60,23 +60,23 @@ def test_every_hook_that_runloop_ships_is_tried():
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)
-def test_a_wrong_hook_is_caught_in_a_minimal_life(wrong):
-    duty, life, end = WRONG[wrong]
+def test_a_wrong_hook_is_caught_by_a_minimal_program(wrong):
+    rule, program, end = WRONG[wrong]
     with pytest.raises(AssertionError) as info:
         assert_hook_contract(wrong)
     lines = str(info.value).splitlines()
-    assert lines[0] == f"{wrong.__name__} breaks the contract: {duty}."
-    assert lines[1] == "In this life:"
+    assert lines[0] == f"{wrong.__name__} breaks the contract: {rule}."
+    assert lines[1] == "The program:"
     steps = [line.split(". ", 1)[1] for line in lines[2:] if line.startswith("  ")]
-    if life is not None:
-        assert steps == life
+    if program is not None:
+        assert steps == program
     assert len(steps) <= 6
     last = "\n".join(lines[2 + len(steps) :])
-    assert last.startswith("it came to this: ")
+    assert last.startswith("The result: ")
     assert end in last
 
 
-def test_what_makes_no_hook_is_refused():
+def test_a_function_that_does_not_make_a_hook_is_refused():
     hook = rl.StopAtStepHook(num_steps=3)
     with pytest.raises(
         TypeError,
@@ -90,7 +90,7 @@ def test_what_makes_no_hook_is_refused():
         assert_hook_contract(rl.StopAtStepHook)
 
 
-def test_hundreds_of_lives_do_not_fill_the_log(caplog):
+def test_hundreds_of_programs_do_not_fill_the_log(caplog):
     class Chatty(rl.SessionRunHook):
         def after_run(self, context, values):
             logging.getLogger("theirs").warning("again")
@@ -101,7 +101,7 @@ def test_hundreds_of_lives_do_not_fill_the_log(caplog):
     assert caplog.messages == ["as before"]
 
 
-def test_the_message_is_one_that_can_be_read():
+def test_the_whole_message():
     class Forgetful(rl.SessionRunHook):
         def after_create_session(self, session, coord):
             self.started = not hasattr(self, "started")
@@ -113,16 +113,16 @@ def test_the_message_is_one_that_can_be_read():
     with pytest.raises(AssertionError) as info:
         assert_hook_contract(Forgetful)
     assert str(info.value) == (
-        "Forgetful breaks the contract: a hook raises nothing of its own in a legal life.\n"
-        "In this life:\n"
+        "Forgetful breaks the contract: a hook's methods must not raise.\n"
+        "The program:\n"
         f"  1. {MADE}\n"
         f"  2. {LOST}\n"
-        "it came to this: Forgetful.after_run step=1 raises KeyError: 'writer'"
+        "The result: Forgetful.after_run step=1 raises KeyError: 'writer'"
     )
     assert isinstance(info.value.__cause__, KeyError)
 
 
-def test_what_a_hook_raises_on_purpose_is_no_breach():
+def test_exceptions_raised_on_purpose_are_allowed():
     def make():
         return rl.NanTensorHook("loss")
 
@@ -133,7 +133,7 @@ def test_what_a_hook_raises_on_purpose_is_no_breach():
     assert_hook_contract(make, outputs=outputs, may_raise=(error,), max_examples=15)
 
 
-def test_a_hook_that_needs_a_graph_of_its_own():
+def test_a_hook_that_needs_a_certain_graph():
     def make_graph():
         graph = rl.Graph()
         graph.variable("w", np.zeros(2))
@@ -154,7 +154,7 @@ def test_a_hook_that_needs_a_graph_of_its_own():
         assert_hook_contract(NeedsW, max_examples=15)
 
 
-def test_a_hook_that_can_not_be_made_or_begun():
+def test_a_hook_whose_begin_raises():
     with pytest.raises(AssertionError, match=r"RaiseAt\.begin raises ValueError: no"):
         assert_hook_contract(lambda: RaiseAt(0, ValueError("no"), "begin"))
 

@@ -86,7 +86,7 @@ def test_the_loop_sees_that_a_hook_asked_to_stop():
     assert events[-1] == "session.close step=2"
 
 
-def test_a_lost_session_is_made_anew():
+def test_a_lost_session_is_recreated():
     events = play("abort-and-recover").events
     story = [str(event) for event in events if event.who in {"session", "saver", "loop"}]
     lost = story.index("session.lost step=1 after AbortedError: the worker was preempted")
@@ -98,7 +98,7 @@ def test_a_lost_session_is_made_anew():
     assert [event.what for event in events].count("begin") == 2  # of two hooks, once each
 
 
-def test_a_restarted_program_goes_on_with_its_hooks_state():
+def test_a_restarted_program_restores_its_hooks_state():
     events = play("restart").events
     interrupted = events.index("session.close step=1 after KeyboardInterrupt")
     assert "CountRuns.load_state_dict got={'count': 1}" in events[interrupted:]
@@ -140,9 +140,9 @@ def test_a_line_of_a_scenario_reads_like_this(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     main(["lifecycle", "error"])
     assert (
-        "  1    session.run                          The one run of all requests fails: after_run is "
-        "called\n"
-        "         fetches=['train', 'loss'] raises   on no hook.\n"
+        "  1    session.run                          The run fails: after_run is skipped for all "
+        "hooks.\n"
+        "         fetches=['train', 'loss'] raises\n"
         "         ValueError: the model has a bug\n"
     ) in capsys.readouterr().out
 
@@ -159,7 +159,7 @@ def test_a_scenario_in_other_formats(form, capsys):
         assert json.loads(out)["traceEvents"]
 
 
-def test_a_scenario_that_is_none(capsys):
+def test_an_unknown_scenario_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(["lifecycle", "sideways"])
     assert "invalid choice: 'sideways'" in capsys.readouterr().err
@@ -212,6 +212,6 @@ def test_a_script_that_fails_is_shown_with_what_led_to_it(script, capsys):
     assert "session" in out
 
 
-def test_a_script_that_is_not_there(capsys):
+def test_a_missing_script_is_named(capsys):
     assert main(["trace", "nowhere.py"]) == 2
-    assert capsys.readouterr().err == "runloop: there is no script nowhere.py\n"
+    assert capsys.readouterr().err == "runloop: script not found: nowhere.py\n"

@@ -170,18 +170,17 @@ class RestoresOtherKeys(Hook):
         self.seen[int(step)] = float(loss)
 
 
-OWN = "a hook raises nothing of its own in a legal life"
-GRAPH = "a hook does not change the graph after its begin"
-BEGIN = "a second begin changes nothing"
-ACCEPTED = "what a hook asks for, feeds and keeps is accepted"
+OWN = "a hook's methods must not raise"
+GRAPH = "a hook must not change the graph after its begin"
+BEGIN = "a second begin must change nothing"
+ACCEPTED = "what a hook fetches, feeds and keeps must be acceptable"
 
-MADE = "a session is made; loss is [0.0]"
-LOST = "run, in which the session is lost in an op; it is made anew, the run is repeated"
+MADE = "create a session; loss is [0.0]"
+LOST = "run: the session is lost in an op and re-created, the run is repeated"
 LOST_LATER = (
-    "run, in which the session is lost in after_run of the hook after it; it is made anew, the run "
-    "is repeated"
+    "run: the session is lost in after_run of the hook after it and re-created, the run is repeated"
 )
-DIES = "the process dies; another one starts from the newest checkpoint with a new hook"
+DIES = "kill the process; restart from the newest checkpoint with a new hook"
 
 WRONG = {
     GrowsTheGraph: (
@@ -254,22 +253,22 @@ WRONG = {
     ),
     DividesByItsRuns: (
         OWN,
-        [MADE, "the with block is left normally"],
+        [MADE, "leave the with block normally"],
         "DividesByItsRuns.end step=0 raises ZeroDivisionError",
     ),
-    ClosesTheSession: ("a hook does not close the session", [MADE, "run"], "SessionClosedError"),
+    ClosesTheSession: ("a hook must not close the session", [MADE, "run"], "SessionClosedError"),
     HasStateThatCanNotBeStored: (
         ACCEPTED,
         [MADE],
         "TypeError: hooks/HasStateThatCanNotBeStored/file can't be stored",
     ),
     ForgetsHowLongItWaited: (
-        "a hook whose state was restored behaves like one that was not interrupted",
+        "a restored hook must behave like one that was not interrupted",
         None,  # several are as short
-        "The other one: at step",
+        "The one that was not interrupted: at step",
     ),
     RestoresOtherKeys: (
-        "state that was saved and restored is the same state",
+        "a hook's state must be the same after a save and a restore",
         [MADE, "run", DIES],
         "it was ",
     ),

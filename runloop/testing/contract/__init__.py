@@ -1,6 +1,7 @@
-"""The fuzzer of hooks: random programs, run with a hook, compared with what every hook owes.
+"""The contract fuzzer: runs a hook in random programs and checks what every hook must do.
 
-The strategies that draw the programs live in ``runloop.testing.strategies``.
+Strategies for other tests live in ``runloop.testing.strategies``; doubles for single cases, in
+``runloop.testing``.
 """
 
 from runloop.testing.contract.contract import assert_hook_contract

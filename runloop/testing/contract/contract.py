@@ -1,4 +1,4 @@
-"""``assert_hook_contract``: takes a hook through random lives and checks what every hook owes."""
+"""``assert_hook_contract``: runs a hook in random programs and checks what every hook must do."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ def assert_hook_contract(
     max_examples: int = 60,
     steps: int = 10,
 ) -> None:
-    """Take hooks through random lives, and fail if one does not do what every hook owes.
+    """Run a hook in random programs, and fail if it breaks the contract of hooks.
 
         assert_hook_contract(lambda: MyHook(every_n_iter=2))
 
-    A life is a random sequence of: runs, with and without feeds of the program's own; runs in
-    which an op fails, which the program catches; runs during which the session is lost (in an op,
-    in the ``before_run`` or ``after_run`` of another hook) and made anew from the newest
-    checkpoint; time that passes; data that comes to an end; leaving the ``with`` block normally and
-    by an exception; a process that dies and is started again from the checkpoint with a new hook.
+    A program is a random sequence of: runs, with and without the program's own feeds; runs in
+    which an op fails and the program catches the error; runs in which the session is lost (in an
+    op, or in the ``before_run`` or ``after_run`` of another hook) and re-created from the newest
+    checkpoint; time that passes; data that is exhausted; leaving the ``with`` block, normally and
+    by an exception; a process that dies and is restarted from the checkpoint with a new hook.
 
-    What a hook owes:
+    The contract:
 
-    1. it raises nothing of its own in any method;
-    2. it does not change the graph after its ``begin``;
-    3. a second ``begin`` changes nothing in the graph;
-    4. what it asks for and feeds is accepted by the session;
-    5. ``after_run`` copes with what it asked for, after any history of runs that failed;
-    6. it goes on in a session that was made anew, and does not use the one that was lost;
-    7. it does not close the session;
-    8. if it has ``state_dict()`` and ``load_state_dict(state)``: the state can be saved, is the
-       same after it was saved and restored, and a restored hook asks for the same, feeds the same
-       and stops at the same step as one that was not interrupted.
+    1. The hook's methods do not raise.
+    2. It does not change the graph after its ``begin``.
+    3. A second ``begin`` changes nothing in the graph.
+    4. The session accepts what it fetches and feeds.
+    5. ``after_run`` can handle what ``before_run`` asked for, whichever runs failed before.
+    6. It works in a re-created session, and does not use the lost one.
+    7. It does not close the session.
+    8. If it has ``state_dict()`` and ``load_state_dict(state)``: the state can be saved, is the
+       same after a save and a restore, and a restored hook fetches the same, feeds the same and
+       stops at the same step as one that was not interrupted.
 
-    The lives are the same in each call. What fails is shortened to a minimal life.
+    Each call tries the same programs. One that fails is shortened to a minimal one.
 
     Args:
-        make_hook: Makes the hook; called anew for every life and every restart. What it raises
-            the first time comes out as it is.
+        make_hook: Makes the hook; called for every program and every restart. An exception of its
+            first call is let through.
         outputs: ``{name: values}`` as for :class:`HookHarness`. There is always a ``"loss"``, by
             default with random numbers.
-        make_graph: Makes the graph in which the hook lives, for hooks that need one of their own.
-        may_raise: Exceptions that the hook raises on purpose; they end a life.
-        max_examples: How many lives.
-        steps: The length of the longest ones.
+        make_graph: Makes the graph, for hooks that need a certain one.
+        may_raise: Exceptions that the hook raises on purpose; they end the program.
+        max_examples: How many programs to try.
+        steps: The most steps that a program may have.
 
     Raises:
-        AssertionError: With what is owed, what happened, and the minimal life, one line a step.
+        AssertionError: Names the broken rule, what happened, and the minimal program, a line a step.
         ImportError: If ``hypothesis`` is not installed.
-        TypeError: If ``make_hook`` is no function, or what it makes is not a hook.
+        TypeError: If ``make_hook`` can't be called, or does not make a hook.
     """
     if not callable(make_hook):
         raise TypeError(
@@ -73,5 +73,5 @@ def assert_hook_contract(
         raise ImportError(
             "assert_hook_contract needs the package hypothesis; install runloop-hooks[test]"
         ) from exc
-    world = process.World(make_hook, dict(outputs or {}), make_graph or Graph, may_raise)
-    random_scripts.check(world, max_examples=max_examples, steps=steps)
+    subject = process.Subject(make_hook, dict(outputs or {}), make_graph or Graph, may_raise)
+    random_scripts.check(subject, max_examples=max_examples, steps=steps)

@@ -1,4 +1,4 @@
-"""One life of a hook, in which things are made to happen: what ``lives`` makes its lives of."""
+"""``Process``: one process with the hook under test, in which a script makes things happen."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = [
     "Process",
     "ProgramFailedError",
     "SessionClosedError",
-    "World",
+    "Subject",
     "shape_of",
 ]
 
 
-class World(NamedTuple):
-    """What lives are made of; see :func:`~runloop.testing.assert_hook_contract`."""
+class Subject(NamedTuple):
+    """The hook under test and its surroundings; see :func:`~runloop.testing.assert_hook_contract`."""
 
     make_hook: Callable[[], Any]
     outputs: dict[str, Any]
@@ -38,19 +38,19 @@ class World(NamedTuple):
 
 
 class OpFailedError(Exception):
-    """What an op raises in a life."""
+    """Raised by an op, where the script says so."""
 
 
 class ProgramFailedError(Exception):
-    """What the loop's own code raises in a life."""
+    """Raised by the loop's own code, where the script says so."""
 
 
 class SessionClosedError(Exception):
-    """A hook has closed the session."""
+    """The hook under test has closed the session."""
 
 
 class _NoSync(files.Files):
-    """The system's files, without waiting for the disk: lives are short and many."""
+    """The system's files, without waiting for the disk: there are hundreds of short programs."""
 
     def sync(self, fd: int) -> None:
         """Do nothing."""
@@ -60,11 +60,11 @@ class _NoSync(files.Files):
 
 
 class _Neighbour(SessionRunHook):
-    """Another hook in the list, that loses the session when it is told to."""
+    """Another hook in the list, which loses the session when the script says so."""
 
     def __init__(self) -> None:
         self.lose_in: str | None = None
-        self.watches = False  # whether it is to see if the session is still open
+        self.watches = False  # whether it checks that the session is still open
         self.after_begin: Callable[[], None] | None = None
 
     def _lose(self, what: str) -> None:
@@ -90,15 +90,15 @@ class _Neighbour(SessionRunHook):
 
 
 class Process:
-    """One process with one hook, between two others, saving after each step.
+    """One process with the hook between two others. It saves after each step.
 
     Args:
-        world: What it is made of.
-        losses: The values of ``"loss"``, unless the world has its own.
+        subject: The hook and its surroundings.
+        losses: The values of ``"loss"``, unless ``subject`` has some.
         folder: The checkpoint folder.
     """
 
-    def __init__(self, world: World, losses: list[float], folder: str) -> None:
+    def __init__(self, subject: Subject, losses: list[float], folder: str) -> None:
         self.folder = folder
         self.clock = FakeClock(per_step=1.0)
         self.first, self.last = _Neighbour(), _Neighbour()
@@ -106,10 +106,10 @@ class Process:
         self.hook: Any = None
         self.shapes: list[Any] = []
         self.last.after_begin = lambda: self.shapes.append(shape_of(get_default_graph()))
-        self.world = world
-        graph = world.make_graph()
+        self.subject = subject
+        graph = subject.make_graph()
         graph.op(lambda fed_by_program=0.0: fed_by_program, name="reads_what_is_fed")
-        outputs = {"loss": losses, **world.outputs}
+        outputs = {"loss": losses, **subject.outputs}
         for name in list(outputs):
             if name in graph.elements:
                 del outputs[name]
@@ -118,53 +118,53 @@ class Process:
         )
 
     def _make(self) -> list[Any]:
-        self.hook = self.world.make_hook()
+        self.hook = self.subject.make_hook()
         self.hook.begin()  # so that the session's own is the second
         self.shapes.append(shape_of(get_default_graph()))
         return [self.first, self.hook, self.last]
 
     def act(self, action: Callable[[Process], Any]) -> None:
-        """Let something happen in it."""
+        """Run ``action`` on this process."""
         with files.use(_NoSync()):
             action(self)
 
     def abandon(self) -> None:
-        """Let go of its files and threads; nothing that comes of it counts."""
+        """Release its files and threads; ignore all errors."""
         try:
             if self.open:
-                self.act(lambda life: life.harness.close(ProgramFailedError("abandoned")))
+                self.act(lambda process: process.harness.close(ProgramFailedError("abandoned")))
         except BaseException:  # noqa: S110  # it was abandoned because it may be broken
             pass
 
     @property
     def name(self) -> str:
-        """What the hook is called."""
+        """The hook's name."""
         return type(self.hook).__name__ if self.hook is not None else "the hook"
 
     @property
     def stateful(self) -> bool:
-        """Whether the hook has state of its own."""
+        """Whether the hook has state to save."""
         methods = ("state_dict", "load_state_dict")
         return all(callable(getattr(self.hook, method, None)) for method in methods)
 
     @property
     def open(self) -> bool:
-        """Whether the with block was not left."""
+        """Whether the program is still inside the with block."""
         return not self.harness.closed
 
     @property
     def running(self) -> bool:
-        """Whether a program would run once more."""
+        """Whether a program would do another run."""
         return self.open and not self.harness.session.should_stop()
 
     def state(self) -> Any:
-        """Return the hook's state as it would be saved, to be compared."""
+        """Return the hook's state as it would be saved, for comparison."""
         arrays, document = pack("hook", self.hook)
         words = {name: (str(a.dtype), np.asarray(a).tolist()) for name, a in arrays.items()}
         return json.loads(json.dumps([document, words]))
 
     def behaviour(self) -> list[str]:
-        """Return for each of the hook's runs what it asked for and fed, and whether it stopped."""
+        """Return for each run what the hook asked for and fed, and whether it requested a stop."""
         found = []
         for event in self.harness.events:
             if event.who != self.name:
@@ -185,7 +185,7 @@ def _request(args: Any) -> str:
 
 
 def shape_of(graph: Graph) -> Any:
-    """Return what a graph has, to be compared."""
-    collections = graph._collections  # noqa: SLF001  # there is no other list of the keys
+    """Return what is in a graph, for comparison."""
+    collections = graph._collections  # noqa: SLF001  # nothing else lists the keys
     kept = {key: list(values) for key, values in collections.items() if values}
     return list(graph.elements), list(graph.summaries), kept

@@ -1,4 +1,4 @@
-"""Random lives of hooks: the state machine behind ``assert_hook_contract``."""
+"""Random scripts: the state machine behind ``assert_hook_contract``, and how a script is shortened."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from runloop.testing.contract.process import World
+from runloop.testing.contract.process import Subject
 from runloop.testing.contract.script import BrokenContractError, Script, Step
 
 __all__ = ["check"]
@@ -31,21 +31,21 @@ _PLACES = (
 )
 
 
-def check(world: World, *, max_examples: int, steps: int) -> None:
-    """Run the state machine over lives in ``world``.
+def check(subject: Subject, *, max_examples: int, steps: int) -> None:
+    """Run random scripts with the hook of ``subject``.
 
     Raises:
-        BrokenContractError: With a life that can't be made shorter.
+        BrokenContractError: With a script that can't be made shorter.
     """
 
-    class HookLife(_HookLife):
+    class RandomScript(_RandomScript):
         pass
 
-    HookLife.world = world
+    RandomScript.subject = subject
     with _quiet():
         try:
             run_state_machine_as_test(
-                HookLife,
+                RandomScript,
                 settings=settings(
                     max_examples=max_examples,
                     stateful_step_count=steps,
@@ -59,16 +59,16 @@ def check(world: World, *, max_examples: int, steps: int) -> None:
                 ),
             )
         except BrokenContractError as exc:
-            broken = _shortest(world, exc)
+            broken = _shortest(subject, exc)
         else:
             return
-    broken.__notes__ = []  # hypothesis' own words for what the message says in ours
+    broken.__notes__ = []  # hypothesis describes the script there; the message says it better
     raise broken.with_traceback(None) from broken.__cause__
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what is logged up to ``WARNING``: hundreds of lives would bury what is found."""
+    """Disable logging up to ``WARNING``: hundreds of programs would bury the finding."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:
@@ -77,15 +77,15 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-class _HookLife(RuleBasedStateMachine):
+class _RandomScript(RuleBasedStateMachine):
     """A script that hypothesis writes."""
 
-    world: World
+    subject: Subject
     script: Script | None = None
 
     @initialize(losses=st.lists(st.integers(-9, 9).map(float), min_size=1, max_size=6))
     def make_session(self, losses: list[float]) -> None:
-        self.script = Script(self.world, losses)
+        self.script = Script(self.subject, losses)
         self.script.act("make_session")
 
     def _act(self, name: str, **how: Any) -> None:
@@ -123,7 +123,7 @@ class _HookLife(RuleBasedStateMachine):
     @precondition(lambda self: self._can("process_dies"))
     @rule(before=st.integers(0, 2), after=st.integers(0, 4))
     def process_dies(self, before: int, after: int) -> None:
-        # A state shows in what is done with it: deaths come right after runs, and before some.
+        # Wrong state shows in what a hook does with it: die right after runs, and run on after it.
         if before and self._can("run"):
             self._act("run", times=before, fed=False)
         self._act("process_dies")
@@ -133,26 +133,26 @@ class _HookLife(RuleBasedStateMachine):
     @precondition(lambda self: self.script is not None and self.script.over)
     @rule()
     def stay_over(self) -> None:
-        """Hypothesis wants something to be possible at any time."""
+        """Hypothesis needs a rule that is possible at any time."""
 
     def teardown(self) -> None:
         if self.script is not None:
             self.script.close()
 
 
-# -- making a life shorter -------------------------------------------------------------------------
-# Hypothesis shortens what it drew, which is not the same: it comes to rest in lives with steps that
-# have nothing to do with the failure, after many more tries.
+# -- shortening a script ---------------------------------------------------------------------------
+# Hypothesis shortens what it drew, which is not the same: it needs many more tries, and keeps steps
+# that have nothing to do with the failure.
 
 
-def _shortest(world: World, broken: BrokenContractError) -> BrokenContractError:
-    """Drop and simplify steps for as long as the same duty is broken."""
+def _shortest(subject: Subject, broken: BrokenContractError) -> BrokenContractError:
+    """Drop and simplify steps for as long as the same rule is broken."""
     smaller = True
     while smaller:
         smaller = False
         for losses, steps in _smaller(broken.losses, broken.steps):
-            found = _replay(world, losses, steps)
-            if found is not None and found.duty == broken.duty:
+            found = _replay(subject, losses, steps)
+            if found is not None and found.rule == broken.rule:
                 broken, smaller = found, True
                 break
     return broken
@@ -174,7 +174,7 @@ def _smaller(losses: list[float], steps: list[Step]) -> Iterator[tuple[list[floa
     leave: Step = ("leave", {})
     plainer_kinds = {
         "session_is_lost": lost,
-        "op_fails": lost,  # one step that needs no other after it, where both will do
+        "op_fails": lost,  # where both fail: this one needs no other step after it
         "data_ends": leave,
         "leave_by_error": leave,
     }
@@ -190,8 +190,8 @@ def _smaller(losses: list[float], steps: list[Step]) -> Iterator[tuple[list[floa
             yield [*losses[:i], 0.0, *losses[i + 1 :]], steps
 
 
-def _replay(world: World, losses: list[float], steps: list[Step]) -> BrokenContractError | None:
-    script = Script(world, losses)
+def _replay(subject: Subject, losses: list[float], steps: list[Step]) -> BrokenContractError | None:
+    script = Script(subject, losses)
     try:
         for name, how in steps:
             if script.is_possible(name):

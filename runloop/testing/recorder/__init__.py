@@ -1,7 +1,7 @@
-"""The recorder of lifecycles: what it watches, and how a recording is shown.
+"""The lifecycle recorder, and how a recording is shown: table, diagram, JSON, explanations.
 
-The events themselves live in ``runloop.testing.events``; scripted programs to record, in
-``runloop.testing.scenarios``.
+Events live in ``runloop.testing.events``; small programs to record, in
+``runloop.testing.scenarios``; what calls the recorder, in ``runloop.monitored.watch``.
 """
 
 from runloop.testing.recorder.recorder import LifecycleRecorder

@@ -18,11 +18,11 @@ _LEAST, _MOST = 42, 52  # characters for what happened, on the left
 
 
 def explained(events: Sequence[Event], width: int) -> str:
-    """Return the events, one line or more each, with a sentence of explanation beside each.
+    """Return the events, one or more lines each, with an explanation beside each.
 
     Args:
-        events: Of one recorder.
-        width: How many characters a line may have.
+        events: The events of one recorder.
+        width: The most characters in a line.
     """
     sentences = [explain(events, i) for i in range(len(events))]
     names = ["  " * event.depth + f"{event.who}.{event.what}" for event in events]
@@ -41,7 +41,7 @@ def explained(events: Sequence[Event], width: int) -> str:
 
 
 def explain(events: Sequence[Event], index: int) -> str:
-    """Return one sentence on why ``events[index]`` happened, or what follows from it."""
+    """Return one sentence on ``events[index]``: why it happened, or what follows from it."""
     event = events[index]
     if event.who == "loop":
         return _of_call(event)
@@ -50,82 +50,80 @@ def explain(events: Sequence[Event], index: int) -> str:
     if event.who == "saver":
         return _of_saver(event)
     if event.what == "begin" and any(e.what == "close" for e in events[:index]):
-        return "Another monitored session, with hooks of its own: begin is called on these."
+        return "Another monitored session with other hooks: begin is called on each."
     return _of_hook(event)
 
 
 def _of_call(event: Event) -> str:
     if event.by == "session":
-        return "The same call is made again in the new session, from the first before_run on."
+        return "The run is repeated in the new session, starting with the first before_run."
     if isinstance(event.error, OutOfRangeError):
-        return "The program's call; it raises OutOfRangeError, which leaves the with block."
+        return "The program calls run(); it raises OutOfRangeError, which leaves the with block."
     if isinstance(event.error, PREEMPTION_ERRORS):
-        return "The program's call; the session is lost in it, of which the program sees nothing."
+        return "The program calls run(); the session is lost. The program does not notice."
     if "Same tensor is fed" in str(event.error):
-        return (
-            "The program's call; nothing is run: the conflict is found before. The error goes on."
-        )
+        return "The program calls run(); the conflict is found before anything runs, and is raised."
     if event.error is not None:
-        return "The program's call; it raises, which leaves the with block."
+        return "The program calls run(); it raises, which leaves the with block."
     if event.stop:
-        return "The program's call; after it should_stop() is True."
-    return "The program's call; the hooks ride along on it."
+        return "The program calls run(); from now on should_stop() is True."
+    return "The program calls run(); the hooks are called before and after it."
 
 
 def _of_session(events: Sequence[Event], index: int) -> str:
     event = events[index]
     if event.what == "create":
         if any(e.what == "restore" and e.life == event.life for e in events[:index]):
-            return "The session is ready, with the values of the checkpoint."
-        return "The graph is finalized; the session is ready, with its initial values."
+            return "The session is ready; its values come from the checkpoint."
+        return "The graph is finalized; the session is ready with its initial values."
     if event.what == "run":
         if event.by != "session":
-            return f"{event.by} runs something itself: no hook is called."
+            return f"{event.by} runs something itself: the hooks are not called."
         if event.error is not None:
-            return "The one run of all requests fails: after_run is called on no hook."
-        return "One run of the program's fetches and the hooks' together; each op runs once."
+            return "The run fails: after_run is skipped for all hooks."
+        return "One run for the program's fetches and the hooks' together; each op runs once."
     if event.what == "lost":
-        return "The session is closed; end is called on no hook, and begin will not be again."
+        return "The session is closed. Hooks get no end, and no second begin."
     if event.details.startswith("after"):
-        return (
-            "Left by an error: end is called on no hook, the session is closed, the error goes on."
-        )
+        return "The with block is left by an error: end is skipped, the session is closed."
     if any(isinstance(e.error, OutOfRangeError) for e in events[:index] if e.life == event.life):
         return "The session is closed; the with block swallows the OutOfRangeError."
-    return "The session is closed, after every hook's end."
+    return "The session is closed, after the end of every hook."
 
 
 def _of_saver(event: Event) -> str:
     if event.what == "restore":
-        return "The newest whole checkpoint is restored, before any hook sees the session."
+        return "The newest whole checkpoint is restored before the hooks see the session."
     if event.by == "session":
-        return "The checkpoint is saved after the last after_run, since some hook has state in it."
+        return "A checkpoint, saved after the last after_run because it includes hooks' state."
     if event.step == 0:
-        return "The first checkpoint, as soon as there is a session."
+        return "The first checkpoint, saved as soon as the session is created."
     return "A checkpoint: variables, attached state, and the state of hooks."
 
 
 def _of_hook(event: Event) -> str:
     if event.what == "load_state_dict":
-        return "The hook gets the state that it had in the checkpoint."
+        return "The hook gets its state from the checkpoint."
     if event.error is not None and event.what in {"before_run", "after_run"}:
-        return f"It raises in {event.what}: no later hook is called."
+        return f"The hook's {event.what} raises: later hooks are not called."
     sentences = {
-        "begin": "The graph is open for the last time: here a hook may add to it.",
-        "after_create_session": "A session was made: the moment to look at it, and to register cleanup.",
-        "before_run": "It is asked what it wants, and wants nothing.",
+        "begin": "The graph is not finalized yet: the hook can still add to it.",
+        "after_create_session": "A session was created: the hook can inspect it and register cleanup.",
+        "before_run": "The hook asks for nothing.",
         "after_run": "The run succeeded; the hook had asked for nothing.",
-        "end": "A normal end: the session is still open, and can be run.",
+        "end": "A normal end: the session is still open, and the hook can run it.",
     }
     if event.what == "before_run" and event.args is not None:
         if event.args.feed_dict:
-            return "It feeds a value, for this run only."
-        return "It asks for more to be fetched in this run."
+            return "The hook feeds a value, for this run only."
+        return "The hook adds fetches to this run."
     if event.what == "after_run":
         if event.stop:
-            return "It asks to stop: should_stop() will say so, the loop has to look."
+            return "The hook requests a stop: should_stop() returns True when the loop asks."
         if isinstance(event.results, (int, np.integer)) and event.step == event.results + 1:
-            return f"It gets the global step from before the run; by now that is {event.step}."
+            return f"The hook gets the global step from before the run; now it is {event.step}."
         if event.results is not None:
-            return "The run succeeded; the hook gets what it asked for, as it asked for it."
+            return (
+                "The run succeeded; the hook gets its results in the structure that it asked for."
+            )
     return sentences.get(event.what, "")

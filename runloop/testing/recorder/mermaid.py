@@ -23,9 +23,9 @@ def diagram(events: Sequence[Event], hooks: Sequence[str]) -> str:
 class _Diagram:
     def __init__(self, events: Sequence[Event], hooks: Sequence[str]) -> None:
         self.hooks = {name: f"H{i}" for i, name in enumerate(hooks, 1)}
-        self.inside = False  # whether the program is inside of a with block
+        self.inside = False  # whether the program is inside a with block
         self.life = 0
-        self.out_of_data: Event | None = None  # what the program is about to leave it by
+        self.out_of_data: Event | None = None  # the run by which the program is about to leave it
         self.lines = ["sequenceDiagram", "    participant L as your loop"]
         self.lines.append("    participant M as MonitoredSession")
         self.lines += [f"    participant {i} as {_plain(name)}" for name, i in self.hooks.items()]
@@ -33,9 +33,9 @@ class _Diagram:
         if any(event.who == "saver" for event in events):
             self.lines.append("    participant C as checkpoints")
         calls = [event for event in events if event.who == "loop"]
-        # A run that is followed by its own repetition gives the program no answer.
+        # A run that is repeated returns nothing to the program.
         self.repeated = [a for a, b in pairwise(calls) if b.by == "session"]
-        waiting: list[Event] = []  # those whose answer is still to come
+        waiting: list[Event] = []  # the calls that have not returned yet
         for event in events:
             while waiting and waiting[-1].depth >= event.depth:
                 self.answer(waiting.pop())
@@ -61,7 +61,7 @@ class _Diagram:
         fetches = "" if event.args is None else show(event.args.fetches)
         if event.who == "loop":
             if event.by == "session":
-                self.note("the same call is made again")
+                self.note("the run is repeated")
             else:
                 self.line("L", "->>", "M", f"run({fetches})")
         elif event.who == "session":
@@ -142,6 +142,6 @@ class _Diagram:
 
 
 def _plain(text: str) -> str:
-    """Return ``text`` on one line, without what Mermaid takes for its own."""
+    """Return ``text`` on one line, with the characters escaped that Mermaid would interpret."""
     codes = {"#": "#35;", ";": "#59;", "<": "#lt;", ">": "#gt;"}
     return "".join(codes.get(character, character) for character in " ".join(text.split()))

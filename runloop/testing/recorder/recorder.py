@@ -27,20 +27,24 @@ class LifecycleRecorder:
                 ...
         print(recorder.table())
 
-    Recorded are: every call of a hook's method that it overrides, with step, what it asked for,
-    what it got, whether it requested a stop, what it raised, and how long it took; what the
-    program asked to run and what the session below really ran; how sessions are made, lost and
-    closed; saves and restores; the state handed to hooks. The sessions are not changed by it,
-    but for the time that it takes.
+    It records:
 
-    Recorders may be open inside of each other. A session is recorded for good, in whatever thread
-    it is run, if it was made while the recorder was open, in the same context: a thread has its
-    own, unless it is started as ``Thread(target=contextvars.copy_context().run, args=(fn,))``.
+    - every call of a method that a hook overrides: the step, what the hook asked for and got,
+      whether it requested a stop, what it raised, and how long it took;
+    - what the program asked to run, and what the session below the hooks ran;
+    - how sessions are created, lost and closed;
+    - saves and restores, and the state given to hooks.
+
+    It does not change the sessions, except for the time that recording takes.
+
+    Recorders can be nested. A session that is created while the recorder is open, in the same
+    context, is recorded until it is closed, in all threads. A new thread has a new context, unless
+    it is started as ``Thread(target=contextvars.copy_context().run, args=(fn,))``.
 
     Attributes:
-        events: What happened so far, in the order in which it began: :class:`Event` s.
-        hooks: The names of all hooks of these sessions, in list order: a hook's class, numbered
-            from the second of a class.
+        events: The :class:`Event` s so far, in the order in which they began.
+        hooks: The names of all hooks of these sessions, in list order: the hook's class; the second
+            of a class gets ``_1``, and so on.
     """
 
     def __init__(self) -> None:
@@ -70,10 +74,10 @@ class LifecycleRecorder:
     # -- shown -----------------------------------------------------------------------------------
 
     def table(self, width: int | None = None) -> str:
-        """Return the events as a text table, one line each, at most ``width`` characters wide.
+        """Return the events as a text table, a line each.
 
         Args:
-            width: The terminal's width if ``None``.
+            width: The most characters in a line; the terminal's width if ``None``.
         """
         return render.table(self.events, width)
 
@@ -82,7 +86,7 @@ class LifecycleRecorder:
         return mermaid.diagram(self.events, self.hooks)
 
     def json(self) -> str:
-        """Return the events as a JSON array of objects, values in words as in the table."""
+        """Return the events as a JSON array of objects, with values as texts as in the table."""
         return render.json_text(self.events)
 
     def chrome_trace(self) -> str:

@@ -1,4 +1,4 @@
-"""A list of events as text that people and programs read."""
+"""A list of events as a table, as JSON, and as a Chrome trace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cut(text: str, width: int) -> str:
 
 
 def rows(events: Sequence[Event]) -> list[tuple[str, ...]]:
-    """Return step, who, what, milliseconds and details of each event in words."""
+    """Return step, who, what, milliseconds and details of each event as texts."""
     found: list[tuple[str, ...]] = []
     for event in events:
         details = event.details
