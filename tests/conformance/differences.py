@@ -46,7 +46,7 @@ _SESSIONS = ("MonitoredSession", "SingularMonitoredSession")
 DIFFERENCES = (
     Difference(
         name="every end is called",
-        reason="A hook whose end raises does not rob the later ones of theirs.",
+        reason="If one hook's end() raises, the others' end() still run.",
         adds=r"\w+\.(end|before_save|after_save) .*|\w+\.end raises \w+|ran .*",
         scenarios=(
             *(f"leaving/a_hook_raises[{kind},end," for kind in _SESSIONS),
@@ -81,8 +81,8 @@ DIFFERENCES = (
     ),
     Difference(
         name="the first error comes out",
-        reason="What fails while a session is left never masks the exception that is on its way, "
-        "nor an earlier failure of the kind: it is a note on it.",
+        reason="A failure while a session is closed never replaces an earlier exception; it is "
+        "added to it as a note.",
         adds=r"< left, raised .*|< left",
         drops=r"< left, raised .*",
         scenarios=(
@@ -125,8 +125,8 @@ DIFFERENCES = (
     ),
     Difference(
         name="a thread's interrupt stays with the thread",
-        reason="A run that fails says why it failed; in TensorFlow a KeyboardInterrupt that a "
-        "thread caught takes the place of the run's own error.",
+        reason="A failed run raises its own error; in TensorFlow, a KeyboardInterrupt that a thread "
+        "caught replaces it.",
         adds=r"(<|> leave by|< left,) .*|\w+\.end .*",
         drops=r"(<|> leave by|< left,) .*",
         scenarios=("threads/a_thread_is_interrupted_and_a_run_fails",),
@@ -134,8 +134,8 @@ DIFFERENCES = (
     ),
     Difference(
         name="a closed session is closed",
-        reason="A second close() raises without calling end again, and a run of a closed session "
-        "says so; TensorFlow stumbles over its own None.",
+        reason="A second close() raises without calling end again, and run() after close() says "
+        "that the session is closed; TensorFlow fails with an error about None.",
         adds=r"(<|> leave by) (raised )?RuntimeError: Session is already closed\.",
         drops=r"\w+\.end|(<|> leave by) (raised )?AttributeError: 'NoneType' object has no .*",
         scenarios=(
@@ -177,17 +177,17 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        name="no end for what was not made",
-        reason="Where a lost session could not be made again there is none that end could be "
-        "called with; TensorFlow hands out the half-made one, or the lost one, which is closed.",
+        name="no end without a session",
+        reason="If a lost session could not be re-created, end is not called; TensorFlow passes it "
+        "the incomplete session, or the lost one, which is closed.",
         adds=r"< left",
         drops=r"\w+\.end .*|log .*|< left, raised RuntimeError: Attempted to use a closed .*",
         scenarios=("recovery/the_data_end_while_it_is_recovered",),
         programs=(46, 416, 797),
     ),
     Difference(
-        name="a graph is reopened whatever happens",
-        reason="A session that could not be made leaves the graph as open as it found it.",
+        name="a graph is always reopened",
+        reason="If a session could not be created, the graph is not left finalized.",
         adds=r"\w+\.begin graph=open|finalized after: False",
         drops=r"\w+\.begin graph=finalized|finalized after: True",
         scenarios=(
@@ -197,30 +197,30 @@ DIFFERENCES = (
     ),
     Difference(
         name="a failure to close is raised",
-        reason="On a normal exit a session that fails to close says so; TensorFlow says nothing.",
+        reason="On a normal exit, an error while closing is raised; TensorFlow ignores it.",
         adds=r"< left, raised ValueError: user: closing",
         drops=r"< left",
         scenarios=("leaving/a_foreign_session_fails_to_close[alone]",),
     ),
     Difference(
         name="subclasses count",
-        reason="Subclasses of OutOfRangeError and StopIteration end a loop as these do.",
+        reason="Subclasses of OutOfRangeError and StopIteration end a loop like these themselves.",
         adds=r"\w+\.end .*|< left|> leave by .*",
         drops=r"< left, raised .*|> leave by .*",
         scenarios=("leaving/the_body_raises_a_subclass",),
     ),
     Difference(
         name="hooks need not be hashable",
-        reason="TensorFlow uses hooks as keys of a dict; runloop does not.",
+        reason="TensorFlow uses hooks as the keys of a dict; runloop does not.",
         adds=r".*",
         drops=r".*TypeError: unhashable type: 'Recorder'",
         scenarios=("lifecycle/a_hook_that_cannot_be_hashed",),
     ),
     Difference(
-        name="wrong things are refused by name",
-        reason="What is no hook, no RunArgs, no fetch or no feed is refused with an error that "
-        "names it, and what is no hook before any hook is called; an unknown name is a ValueError "
-        "whoever asks for it.",
+        name="wrong arguments are named",
+        reason="Something that is not a hook, RunArgs, fetch or feed is refused with an error that "
+        "names it; a wrong hook is refused before any hook is called. An unknown name is always a "
+        "ValueError.",
         adds=r".*(TypeError|ValueError): .*",
         drops=r"a\.begin .*|.*(AttributeError|TypeError|ValueError|KeyError): .*",
         scenarios=(
@@ -233,32 +233,32 @@ DIFFERENCES = (
     ),
     Difference(
         name="late fetches are looked up early",
-        reason="What a hook fetches at the end only, in end, is looked up when the session is "
-        "made; TensorFlow finds out that there is no such thing when the training is over.",
+        reason="Names that a hook fetches only in end are looked up when the session is created; "
+        "in TensorFlow, a wrong name is an error after the training.",
         adds=r"< raised ValueError: .*",
         drops=r"[ab]\..*|< made|> .*|< None|ran .*|< left, raised ValueError: .*",
         scenarios=("hooks_others/final_ops_of_something_unknown",),
     ),
     Difference(
-        name="arrays are watched, too",
-        reason="NanTensorHook takes an array, in which any NaN counts; TensorFlow's fails on it "
-        "with NumPy's error, NaN or not.",
+        name="arrays are checked for NaN",
+        reason="NanTensorHook also takes an array, in which any NaN counts; TensorFlow's fails on "
+        "arrays with NumPy's error.",
         adds=r".*NanLossDuringTrainingError.*|< 0|> leave|< left",
         drops=r".*ValueError: The truth value of an array .*",
         scenarios=("hooks_stopping/nan_tensor_in_an_array",),
     ),
     Difference(
         name="own words",
-        reason="What is not ready, and how long a worker waited, is said with runloop's words: "
-        "TensorFlow's speak of its graph.",
+        reason="Messages about variables that are not ready and about waiting workers have "
+        "runloop's words, because TensorFlow's are about its graph.",
         adds=r"< raised .*",
         drops=r"< raised .*",
         scenarios=("creation/not_ready", "creation/a_worker_gives_up_waiting"),
     ),
     Difference(
         name="only a full trace is recorded",
-        reason="TensorFlow's levels below FULL_TRACE choose among its own tracers; runloop has "
-        "one, and pays for it only at FULL_TRACE.",
+        reason="TensorFlow's trace levels below FULL_TRACE select its tracers; runloop has a single "
+        "tracer, which runs only at FULL_TRACE.",
         adds=r"\w+\.after_run .* traced=False",
         drops=r"\w+\.after_run .* traced=True",
         scenarios=(
@@ -269,33 +269,33 @@ DIFFERENCES = (
     ),
     Difference(
         name="the raw session of a repeated step_fn",
-        reason="After a recovery StepContext.session is the new session; TensorFlow hands out "
-        "the old one, which is closed.",
+        reason="After a recovery, StepContext.session is the new session; TensorFlow passes the old "
+        "one, which is closed.",
         adds=r"raw: 0",
         drops=r"raw raised RuntimeError: Attempted to use a closed Session\.",
         scenarios=("step_fn/the_raw_session_after_it_was_lost",),
     ),
     Difference(
         name="a step may be profiled twice",
-        reason="runloop writes timelines only; TensorFlow's ProfilerHook writes to an event file, "
-        "too, which refuses a second trace of the same step.",
+        reason="runloop writes only timelines; TensorFlow's ProfilerHook also writes to an event "
+        "file, which refuses a second trace of the same step.",
         adds=r".*",
         drops=r".*ValueError: The provided tag was already used for this event type",
         scenarios=("hooks_others/profilers_of_two_sessions_in_one_folder",),
         programs=(440, 484),
     ),
     Difference(
-        name="a save that failed is made up for",
-        reason="A step counts as saved when its checkpoint is on disk; in TensorFlow it counts from "
-        "before, so that a last step whose save failed is never saved.",
+        name="a failed save is repeated",
+        reason="A step counts as saved when its checkpoint is on disk; in TensorFlow it counts as "
+        "saved before that, so that a last step whose save failed is never saved.",
         adds=r"L\.(before_save|after_save) .*|disk .*|listed: .*",
         drops=r"listed: .*",
         scenarios=("checkpoints/the_data_end_in_a_listener[before_save,",),
     ),
     Difference(
         name="all checkpoints are listed",
-        reason="With max_to_keep 0 or None the state file lists every checkpoint; TensorFlow "
-        "lists the newest.",
+        reason="With max_to_keep 0 or None, the state file lists every checkpoint; TensorFlow lists "
+        "only the newest.",
         adds=r"listed: .*",
         drops=r"listed: .*",
         scenarios=(
@@ -305,8 +305,8 @@ DIFFERENCES = (
     ),
     Difference(
         name="checkpoints are counted by folder",
-        reason="A Saver that saves into two folders keeps max_to_keep in each; TensorFlow deletes "
-        "from one folder for what it saved into the other.",
+        reason="A Saver that saves into two folders keeps max_to_keep checkpoints in each; "
+        "TensorFlow deletes in one folder because of checkpoints in the other.",
         drops=r"disk <first> -model\.ckpt-0",
         scenarios=("checkpoints/two_saver_hooks",),
     ),
