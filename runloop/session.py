@@ -13,9 +13,17 @@ from runloop.graph.elements import Op
 from runloop.messages import nearest
 from runloop.plan.lookup import check_fetches
 from runloop.plan.plan import Plan
-from runloop.plan.planner import make_plan
+from runloop.plan.planner import LeftOut, check_evaluates, left_out, make_plan
 from runloop.plan.values import SessionValues
-from runloop.run import RunArgs, RunContext, RunMetadata, RunOptions, RunValues
+from runloop.run import (
+    HooksWouldTrainError,
+    MergedOptions,
+    RunArgs,
+    RunContext,
+    RunMetadata,
+    RunOptions,
+    RunValues,
+)
 
 __all__ = [
     "RunArgs",
@@ -45,6 +53,17 @@ class SessionState(NamedTuple):
     variables: dict[str, Any]
     attached: dict[str, Any]
     companions: dict[str, Any]
+
+
+class _Guard:
+    """What hooks would train with a list of fetches, and its plan if they would."""
+
+    __slots__ = ("kept", "plan", "requests")
+
+    def __init__(self, requests: tuple[LeftOut, ...], kept: list[Any]) -> None:
+        self.requests = requests
+        self.kept = kept  # the key may hold their ids
+        self.plan: Plan | None = None
 
 
 class Session:
@@ -87,6 +106,7 @@ class Session:
         self._plans: dict[Any, Plan] = {}
         self._old_plans: dict[Any, Plan] = {}
         self._lists: dict[tuple[Any, ...], tuple[Plan | None, tuple[Any, ...] | None]] = {}
+        self._guards: dict[Any, _Guard] = {}
         self._companions: dict[str, Any] = {}
         self._pending: dict[str, Any] = {}
         self._store.grow(graph.variables)
@@ -161,7 +181,7 @@ class Session:
             key = fetches if kind is str or kind is Op else nest.key(fetches)
             plan = self._plans.get(key)
         if plan is None:
-            plan = self._plan(key, fetches, feed_dict)
+            plan = self._plan(key, fetches, feed_dict, options)
         if options is not None and options.trace_level >= _FULL_TRACE:
             if run_metadata is None:
                 run_metadata = RunMetadata()
@@ -190,8 +210,61 @@ class Session:
         else:
             make_plan(self._graph, fetches, tuple(feed_dict or ()))
 
-    def _plan(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> Plan:
+    def left_out(
+        self, fetches: list[Any], feed_dict: Mapping[Any, Any] | None = None
+    ) -> tuple[LeftOut, ...]:
+        """Return the hooks' requests that a run leaves out, since they would train or update.
+
+        Args:
+            fetches: The caller's request, then the hooks'.
+            feed_dict: As for :meth:`run`; only its keys matter.
+
+        Raises:
+            TypeError: If something can't be fetched or fed.
+            ValueError: If a name is unknown.
+        """
+        if len(fetches) < 2:
+            return ()
+        key = (nest.key(fetches), tuple(feed_dict or ()))
+        return self._guard(key, fetches, feed_dict).requests
+
+    def evaluate(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
+        """Run ``fetches`` if that changes nothing.
+
+        Ops that work in place on attached state are not recognised.
+
+        Args:
+            fetches: As for :meth:`run`.
+            feed_dict: As for :meth:`run`; must feed each input that is needed.
+
+        Raises:
+            ValueError: If an op that updates or trains would run, or a needed input is not fed: an
+                evaluation uses up no batch; and what :meth:`run` raises.
+        """
+        if feed_dict is not None and not isinstance(feed_dict, Mapping):
+            raise TypeError(f"feed_dict must be a mapping, got {feed_dict!r}")
+        self._check_open()
+        check_evaluates(self._graph, fetches, tuple(feed_dict or ()))
+        return self.run(fetches, feed_dict)
+
+    def _plan(
+        self,
+        key: Any,
+        fetches: Any,
+        feed_dict: Mapping[Any, Any] | None,
+        options: RunOptions | None,
+    ) -> Plan:
         plan = self._old_plans.pop(key, None)
+        if plan is None and type(fetches) is list and len(fetches) > 1:
+            # The same list may be one caller's, or a caller's and the hooks'. Where that makes a
+            # difference the plan is kept in its guard, so that runs which find a plan need not ask.
+            guard = self._guard(key, fetches, feed_dict)
+            if guard.requests:
+                if isinstance(options, MergedOptions):
+                    raise HooksWouldTrainError(guard.requests)
+                if guard.plan is None:
+                    guard.plan = make_plan(self._graph, fetches, tuple(feed_dict or ()))
+                return guard.plan
         if plan is None:
             plan = make_plan(self._graph, fetches, tuple(feed_dict or ()))
         # Two generations bound the cache, and a hit costs nothing extra (an LRU cache would move
@@ -207,6 +280,15 @@ class Session:
             self._lists[known] = (plan, None if all(map(nest.is_atom, known)) else known)
         return plan
 
+    def _guard(self, key: Any, fetches: list[Any], feed_dict: Mapping[Any, Any] | None) -> _Guard:
+        guard = self._guards.get(key)
+        if guard is None:
+            requests = left_out(self._graph, fetches, tuple(feed_dict or ()))
+            if len(self._guards) >= _PLANS_PER_GENERATION:
+                self._guards = {}
+            guard = self._guards[key] = _Guard(requests, nest.leaves(fetches))
+        return guard
+
     def _catch_up(self) -> None:
         """Take over additions to the graph since the last run."""
         self._check_open()
@@ -220,7 +302,7 @@ class Session:
             self._version = _NO_VERSION
 
     def _forget_plans(self) -> None:
-        self._plans, self._old_plans, self._lists = {}, {}, {}
+        self._plans, self._old_plans, self._lists, self._guards = {}, {}, {}, {}
 
     def _check_open(self) -> None:
         if self.closed:

@@ -12,17 +12,29 @@ session runs its session between the two (:meth:`Dispatcher.run`), a loop the bo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runloop.clock import Clock
 from runloop.hooks.base import HOOK_METHODS, is_overridden
-from runloop.run import HookStats, RunArgs, RunContext, RunMetadata, RunOptions, RunValues
+from runloop.run import (
+    HookStats,
+    HooksWouldTrainError,
+    MergedOptions,
+    RunArgs,
+    RunContext,
+    RunMetadata,
+    RunOptions,
+    RunValues,
+)
 
 if TYPE_CHECKING:
     from runloop.monitored.watch import Watch
 
 __all__ = ["Dispatcher", "Request", "check_hooks", "hook_names"]
+
+_logger = logging.getLogger(__name__)
 
 _Method = Callable[..., Any]
 # Speed. A run with one hook that asks for nothing takes 2,900 ns in all; what each trick here saves
@@ -32,8 +44,8 @@ _Method = Callable[..., Any]
 _new = tuple.__new__
 
 
-class _DefaultOptions(RunOptions):
-    """Options that nobody gave. Without a call of ``RunOptions.__init__``: 85 ns, not 280."""
+class _PlainOptions(RunOptions):
+    """Options that nobody gave, where the session must not look at whose fetches they are."""
 
     __init__ = object.__init__
 
@@ -50,10 +62,20 @@ class Request(RunContext):
         _run_metadata: What the run leaves behind.
         _silent: The hooks that asked for nothing, numbered from 1. Mostly every hook asks, and then
             this costs nothing; a list of those that asked would cost 25 ns a hook.
+        _fed_by: ``(number, feeds)`` of the hooks that feed something.
         _after: ``(number, after_run)`` of the hooks that will be told.
     """
 
-    __slots__ = ("_after", "_feed_dict", "_fetches", "_options", "_run_metadata", "_silent")
+    __slots__ = (
+        "_after",
+        "_fed_by",
+        "_feed_dict",
+        "_fetches",
+        "_options",
+        "_run_metadata",
+        "_silent",
+    )
+    _fed_by: tuple[tuple[int, Mapping[Any, Any]], ...]
     _fetches: list[Any]
     _feed_dict: Mapping[Any, Any] | None
     _options: RunOptions
@@ -106,18 +128,32 @@ class Dispatcher:
         hooks: Objects with the five methods of the protocol; they need not be hashable.
         clock: Measures the hooks' own times where a hook ``wants_hook_stats``.
         watch: Shows the hooks' calls to observers; ``None`` where there are none.
+        hooks_may_train: Whether a hook that asks for an output of an op that updates or trains
+            makes that op run, as in TensorFlow. Else its request is left out of runs whose caller
+            did not ask for that op.
 
     Raises:
         TypeError: If one of ``hooks`` is not a hook.
     """
 
-    def __init__(self, hooks: Iterable[Any], clock: Clock, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        hooks: Iterable[Any],
+        clock: Clock,
+        watch: Watch | None = None,
+        *,
+        hooks_may_train: bool = False,
+    ) -> None:
         self.hooks = check_hooks(hooks)
         self.names = hook_names(self.hooks)
         self.watch = watch
         if watch is not None:
             watch.new_session(self.names, clock)
         self._clock = clock
+        self._hooks_may_train = hooks_may_train
+        plain = hooks_may_train or watch is not None
+        self._new_options: type[RunOptions] = _PlainOptions if plain else MergedOptions
+        self._told: set[tuple[int, str]] = set()  # hook and op of the requests left out so far
         self.refresh()
 
     def refresh(self) -> None:
@@ -185,17 +221,28 @@ class Dispatcher:
                 run_metadata.hook_stats = ()  # of the run before
             return session.run(fetches, feed_dict, options, run_metadata), False
         request = self.ask(session, fetches, feed_dict, options, run_metadata)
+        return self._run_asked(session, fetches, request)
+
+    def _run_asked(self, session: Any, fetches: Any, request: Request) -> tuple[Any, bool]:
         feed_dict, options, metadata = request._feed_dict, request._options, request._run_metadata
         merged = request._fetches
         if len(merged) == 1:  # no hook asked for anything: no list to take apart
             result = session.run(fetches, feed_dict, options, metadata)
             return result, self.tell(request, self._nothing)
         try:
+            if type(options) is not MergedOptions and not self._hooks_may_train:
+                self._check_training(session, request)
             outputs = session.run(merged, feed_dict, options, metadata)
+        except HooksWouldTrainError as exc:
+            refused = exc.left_out
         except (TypeError, ValueError) as exc:
             self._note_who_asked(exc, session, request)
             raise
-        return outputs[0], self.tell(request, outputs)
+        else:
+            return outputs[0], self.tell(request, outputs)
+        # Out of the except clause, so that what is raised from here on has no such context.
+        self._leave_out_training(request, refused)
+        return self._run_asked(session, fetches, request)
 
     def ask(
         self,
@@ -230,6 +277,7 @@ class Dispatcher:
         merged = [fetches]
         silent: tuple[int, ...] = ()
         hook_feeds: dict[Any, Any] | None = None
+        fed_by: tuple[tuple[int, Mapping[Any, Any]], ...] = ()
         for index, method in before:
             args = method(request)
             if args is None:
@@ -251,8 +299,9 @@ class Dispatcher:
                 hook_feeds = {} if hook_feeds is None else hook_feeds
                 _check_feeds(hook_feeds, feeds, "Same tensor is fed by two hooks.")
                 hook_feeds.update(feeds)
+                fed_by = (*fed_by, (index, feeds))
             if more_options is not None:
-                options = RunOptions() if options is None else options
+                options = self._new_options() if options is None else options
                 options.merge(more_options)
         if hook_feeds:
             if feed_dict:
@@ -263,9 +312,10 @@ class Dispatcher:
             feed_dict = hook_feeds
         request._fetches = merged
         request._feed_dict = feed_dict
-        request._options = _DefaultOptions() if options is None else options
+        request._options = self._new_options() if options is None else options
         request._run_metadata = run_metadata
         request._silent = silent
+        request._fed_by = fed_by
         request._after = after
         return request
 
@@ -312,6 +362,46 @@ class Dispatcher:
         request._fetches = [request._fetches[0], *kept]
         request._silent = (*request._silent, *hooks)
         request._after = [(index, method) for index, method in request._after if index not in hooks]
+
+    def _check_training(self, session: Any, request: Request) -> None:
+        """Raise what the session does for :class:`MergedOptions`, where the caller gave its own.
+
+        Also where observers watch: they are not shown a run that is refused.
+        """
+        check = getattr(session, "left_out", None)
+        refused = () if check is None else check(request._fetches, request._feed_dict)
+        if refused:
+            raise HooksWouldTrainError(refused)
+
+    def _leave_out_training(
+        self, request: Request, refused: Iterable[tuple[int, Any, str]]
+    ) -> None:
+        """Leave out the requests, their feeds too, by which hooks would train without naming an op.
+
+        The first time for a hook and an op, an INFO line says so.
+        """
+        owners = self.owners(request)
+        hooks = set()
+        for position, fetch, op in refused:
+            index = owners[position - 1]
+            hooks.add(index)
+            if (index, op) not in self._told:
+                self._told.add((index, op))
+                _logger.info(
+                    "%s asked for %r, which needs op %r to update or train. This run does not ask "
+                    "for that op, so the hook's request is left out and its after_run is not "
+                    "called. To run the op from a hook, request the op itself.",
+                    self.names[index - 1],
+                    fetch,
+                    op,
+                )
+        self.leave_out(request, hooks)
+        feeds: dict[Any, Any] = {}
+        for index, own in request._fed_by:
+            if index not in hooks:
+                feeds.update(own)
+        feeds.update(request._original_args[1] or {})
+        request._feed_dict = feeds or None
 
     def _spread(self, request: Request, outputs: Sequence[Any]) -> Sequence[Any]:
         """Return the outputs with ``None`` in the places of hooks that asked for nothing."""

@@ -67,6 +67,7 @@ class _MonitoredSession:
     """Base of both monitored sessions; they differ only in ``_recovers``."""
 
     _recovers: ClassVar[bool]
+    _hooks_may_train: ClassVar[bool] = False  # True in the shim, as in TensorFlow
 
     def __init__(
         self,
@@ -82,7 +83,12 @@ class _MonitoredSession:
             )
         self._graph = _graph_of(creator, graph)
         watch = Watch.of_this_context()
-        self._hooks = Dispatcher(() if hooks is None else hooks, clock.current(), watch)
+        self._hooks = Dispatcher(
+            () if hooks is None else hooks,
+            clock.current(),
+            watch,
+            hooks_may_train=self._hooks_may_train,
+        )
         self._run_hooks = self._hooks.run if watch is None else watch.running(self._hooks.run)
         self._creator = creator
         self._stop_grace_period_secs = stop_grace_period_secs
@@ -159,6 +165,38 @@ class _MonitoredSession:
         if stop:
             life.stop_requested = True
         return result
+
+    def evaluate(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
+        """Run ``fetches`` without the hooks, if that trains and updates nothing.
+
+        It works until the session is closed, also after a hook asked to stop. Ops that work in
+        place on attached state are not recognised: do not evaluate those.
+
+        Args:
+            fetches: Any nesting of fetches.
+            feed_dict: Values that override others in this run; must feed each input that is needed.
+
+        Returns:
+            The values, in the structure of ``fetches``.
+
+        Raises:
+            ValueError: If an op that updates or trains would run, or an input that is needed is not
+                fed: an evaluation uses up no batch. The message names the op or the input.
+            TypeError: If the session below is not a :class:`~runloop.Session`.
+            RuntimeError: If the session is closed.
+        """
+        while True:
+            try:
+                session = (self._life or self._make_again()).session
+                evaluate = getattr(session, "evaluate", None)
+                if evaluate is None:
+                    raise TypeError(
+                        f"evaluate needs a runloop.Session below the hooks, got {session!r}; use "
+                        f"raw_session().run(...)"
+                    )
+                return evaluate(fetches, feed_dict)
+            except PREEMPTION_ERRORS as exc:
+                self._lose(exc)
 
     def run_step_fn(self, step_fn: Callable[[StepContext], _T]) -> _T:
         """Call ``step_fn`` with a :class:`StepContext`, which can run with or without hooks.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from runloop import nest
 from runloop.graph import GLOBAL_STEP, Graph
@@ -18,6 +18,7 @@ from runloop.graph.elements import (
     Output,
     Variable,
 )
+from runloop.graph.handles import Operation
 from runloop.graph.references import check_references
 from runloop.messages import nearest
 from runloop.plan import prepare
@@ -25,7 +26,21 @@ from runloop.plan.lookup import Lookup
 from runloop.plan.plan import Commit, Plan, Step
 from runloop.plan.prepare import Prepare
 
-__all__ = ["make_plan"]
+__all__ = ["LeftOut", "check_evaluates", "left_out", "make_plan"]
+
+
+class LeftOut(NamedTuple):
+    """A hook's request that a run leaves out, since it would make an op train or update.
+
+    Attributes:
+        position: The position of the request in the fetches; the caller's own is at 0.
+        fetch: The leaf of the request that depends on the op.
+        op: The name of the op.
+    """
+
+    position: int
+    fetch: Any
+    op: str
 
 
 def make_plan(graph: Graph, fetches: Any, feeds: Sequence[Any]) -> Plan:
@@ -44,6 +59,37 @@ def make_plan(graph: Graph, fetches: Any, feeds: Sequence[Any]) -> Plan:
     if not graph.finalized:
         check_references(graph.elements, graph.ops)
     return _Planner(graph).plan(fetches, feeds)
+
+
+def left_out(graph: Graph, fetches: Sequence[Any], feeds: Sequence[Any]) -> tuple[LeftOut, ...]:
+    """Return the hooks' requests that a run leaves out: only a named op may train or update.
+
+    The caller's request runs all that it depends on. A hook's request may use every op that the
+    caller's depends on, and it runs an op that updates or trains if it names that op. If it depends
+    on another op that updates or trains, through one of its outputs or further away, it is left
+    out, unless another hook names that op.
+
+    Args:
+        graph: Where names are looked up.
+        fetches: The caller's request, then the hooks'.
+        feeds: The keys of the feed_dict, in its order.
+
+    Raises:
+        TypeError: If something can't be fetched or fed.
+        ValueError: If a name is unknown.
+    """
+    return _Planner(graph).left_out(fetches, feeds)
+
+
+def check_evaluates(graph: Graph, fetches: Any, feeds: Sequence[Any]) -> None:
+    """Check that a run of ``fetches`` changes nothing and takes nothing from an input.
+
+    Raises:
+        TypeError: If something can't be fetched or fed.
+        ValueError: If a name is unknown, an op that updates or trains would run, or a needed input
+            is not fed; names the op or the input.
+    """
+    _Planner(graph).check_evaluates(fetches, feeds)
 
 
 class _Planner:
@@ -102,6 +148,76 @@ class _Planner:
                     heapq.heappush(ready, (user.mutates, found[user], user))
         return ordered  # complete, since references were checked for cycles before
 
+    def closure(self, roots: Iterable[Op]) -> dict[Op, None]:
+        """Return ``roots`` and all ops that they depend on."""
+        found: dict[Op, None] = {}
+        stack = list(roots)
+        while stack:
+            op = stack.pop()
+            if op not in found:
+                found[op] = None
+                stack.extend(self.needed(op))
+        return found
+
+    def mutating(self, target: Element | AttachedLeaf | str) -> list[Op]:
+        """Return the ops that update or train and must run for ``target``."""
+        root = self._target_op(target)
+        return [] if root is None else [op for op in self.closure([root]) if op.mutates]
+
+    # -- what is refused or left out ------------------------------------------------------------
+
+    def left_out(self, fetches: Sequence[Any], feeds: Sequence[Any]) -> tuple[LeftOut, ...]:
+        requests = [nest.leaves(request) for request in fetches]
+        targets = self.targets([leaf for request in requests for leaf in request], feeds)
+        if not any(op.mutates for op in self.graph.ops):
+            return ()  # a bare callable does not update or train
+        found = iter(targets)
+        own, *others = [[(leaf, next(found)) for leaf in request] for request in requests]
+        run = {op for _, target in own for op in self.mutating(target)}
+        wanted = dict(enumerate(others, 1))
+        result: list[LeftOut] = []
+        while True:
+            named = {
+                op
+                for request in wanted.values()
+                for leaf, target in request
+                if isinstance(target, Op) and target.mutates and _names_op(leaf, target)
+                for op in self.mutating(target)
+            }
+            dropped = [
+                LeftOut(position, leaf, op.name)
+                for position, request in wanted.items()
+                for leaf, target in request
+                for op in self.mutating(target)
+                if op not in run and op not in named
+            ]
+            for position in {request.position for request in dropped}:
+                del wanted[position]  # what this hook named is not named any more: look again
+            result += dropped
+            if not dropped:
+                first = {request.position: request for request in reversed(result)}
+                return tuple(first[position] for position in sorted(first))
+
+    def check_evaluates(self, fetches: Any, feeds: Sequence[Any]) -> None:
+        leaves = nest.leaves(fetches)
+        targets = self.targets(leaves, feeds)
+        for leaf, target in zip(leaves, targets, strict=True):
+            for op in self.mutating(target):
+                raise ValueError(
+                    f"evaluate: {leaf!r} would run op {op.name!r}, which updates variables or "
+                    f"trains; call run() for that, or fetch something that does not depend on it"
+                )
+        roots = [op for op in map(self._target_op, targets) if op is not None]
+        names = (p.name for op in self.closure(roots) for p in op.parameters)
+        for element in (*targets, *map(self.elements.get, names)):
+            if isinstance(element, InputValue):
+                name = element.source.names[element.member]
+                if name not in self.fed:
+                    raise ValueError(
+                        f"evaluate: input {name!r} is not fed, and evaluating uses up no batch; "
+                        f"feed it: evaluate(fetches, {{{name!r}: value}})"
+                    )
+
     # -- slots ----------------------------------------------------------------------------------
 
     def new_slots(self, *values: Any) -> int:
@@ -154,10 +270,7 @@ class _Planner:
 
     def plan(self, fetches: Any, feeds: Sequence[Any]) -> Plan:
         leaves = nest.leaves(fetches)
-        bare = [leaf for leaf in leaves if not isinstance(leaf, (str, nest.Leaf))]
-        bare_ops = [op for op in map(self._bare_op, bare) if op is not None]
-        self.lookup.read_feeds(feeds, bare_ops)
-        targets = [self.lookup.find(leaf) for leaf in leaves]
+        targets = self.targets(leaves, feeds)
         order = self.order([op for op in map(self._target_op, targets) if op is not None])
         self._read_variables(order, targets)
         for name in self.fed:
@@ -184,6 +297,15 @@ class _Planner:
             pack=nest.packer(fetches, lambda _: next(place)),
             kept=tuple(leaves),
         )
+
+    def targets(
+        self, leaves: Sequence[Any], feeds: Sequence[Any]
+    ) -> list[Element | AttachedLeaf | str]:
+        """Read the feeds, then return what each leaf refers to."""
+        bare = [leaf for leaf in leaves if not isinstance(leaf, (str, nest.Leaf))]
+        bare_ops = [op for op in map(self._bare_op, bare) if op is not None]
+        self.lookup.read_feeds(feeds, bare_ops)
+        return [self.lookup.find(leaf) for leaf in leaves]
 
     def _bare_op(self, leaf: Any) -> Op | None:
         found = (
@@ -286,3 +408,8 @@ def _by_position(op: Op) -> Callable[..., Any]:
         return fn
     count = len(op.parameters) - len(names)
     return lambda *args: fn(*args[:count], **dict(zip(names, args[count:], strict=True)))
+
+
+def _names_op(leaf: Any, op: Op) -> bool:
+    """Return whether a leaf names the op itself, where its single output may have the same name."""
+    return op.outputs != op.name or isinstance(leaf, (Op, Operation))

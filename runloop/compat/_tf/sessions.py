@@ -103,6 +103,9 @@ class WorkerSessionCreator(creators.WorkerSessionCreator):
 class _WithRawSession:
     """The private names by which programs reach the session without hooks."""
 
+    # As in TensorFlow, a hook that fetches an output of a train op makes it run.
+    _hooks_may_train = True
+
     @property
     def _sess(self) -> Any:
         return self._tf_sess()
