@@ -1,83 +1,132 @@
-"""A save that goes on while the training does.
+"""A save that is written while training continues.
 
-The state is copied, and a thread writes the copy (:mod:`runloop.checkpoint.payload`). There is a
-thread only while there is something to write, and it is no daemon: a program that ends without
-waiting still gets its last checkpoint on disk. A process that is killed leaves a temporary and the
-checkpoint before, like any other.
+The state is copied, and a thread writes the copy (:mod:`runloop.checkpoint.payload`). The thread
+exists only while there is something to write. It is not a daemon: a program that ends without
+waiting still gets its last checkpoint on disk. A killed process leaves a temporary file and the
+previous checkpoint, as any other save does.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from runloop.errors import CheckpointTimeoutError
 
-__all__ = ["Worker"]
+__all__ = ["Done", "Worker"]
 
 _logger = logging.getLogger(__name__)
 
+Done = Callable[[BaseException | None], None]
+"""Called when a save is done: with ``None`` if it is on disk, else with its error."""
 
-class Worker:
-    """Runs one job at a time on a thread of its own."""
+
+class _Job:
+    """One save in the background."""
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self.thread = threading.Thread(target=lambda: None)
+        self.error: BaseException | None = None
+        self.callbacks: list[Done] = []
+
+
+class Worker:
+    """Runs one job at a time on a thread. Any number of threads may wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._job: _Job | None = None
+        self._finished: deque[tuple[Done, BaseException | None]] = deque()
 
     @property
     def busy(self) -> bool:
         """Whether a job is still running."""
-        return self._thread is not None and self._thread.is_alive()
+        job = self._job
+        return job is not None and job.thread.is_alive()
 
-    @property
-    def pending(self) -> bool:
-        """Whether a job was started whose end nobody has waited for."""
-        return self._thread is not None
-
-    def start(self, job: Callable[[], object]) -> None:
-        """Run ``job``; whoever calls has waited for the one before."""
-        # Or the new thread would begin, and keep the interpreter's lock for a switch interval.
+    def start(self, work: Callable[[], object]) -> None:
+        """Run ``work`` on a new thread; the caller has waited for the job before."""
+        job = _Job()
+        # Without it the new thread would start running at once, and keep the GIL for a switch
+        # interval.
         returned = threading.Lock()
 
-        def work() -> None:
+        def run() -> None:
             with returned:
                 pass
             try:
-                job()
-            except BaseException as exc:  # it is raised where somebody waits
-                # Nobody may: a program can end without.
-                _logger.error(  # noqa: TRY400  # the traceback comes with the raise
-                    "A checkpoint that was written in the background: %s", exc
-                )
-                self._error = exc
+                work()
+            except BaseException as exc:  # raised again by wait() and poll()
+                job.error = exc  # first: a log handler may raise
+                _log_failure(exc)
 
-        thread = self._thread = threading.Thread(target=work, name="runloop-checkpoint")
+        job.thread = threading.Thread(target=run, name="runloop-checkpoint")
+        self._job = job
         try:
             with returned:
-                thread.start()
+                job.thread.start()
         except BaseException:
-            # It may have come while the thread was starting (Ctrl-C): then there is one to wait for.
-            if thread.ident is None:
-                self._thread = None
+            # A Ctrl-C may arrive after the thread was started: then it has to be waited for.
+            if job.thread.ident is None:
+                self._job = None
             raise
 
+    def when_done(self, callback: Done) -> None:
+        """Let :meth:`poll` call ``callback`` when the job that was started last is done."""
+        with self._lock:
+            if self._job is not None:
+                self._job.callbacks.append(callback)
+            else:
+                self._finished.append((callback, None))
+
     def wait(self, timeout_secs: float | None) -> None:
-        """Return once the job is done; raise what it raised, once.
+        """Return when the job is done; raise its error.
+
+        An error is raised in every thread that waits for the job, and not again later.
 
         Raises:
-            CheckpointTimeoutError: If that takes longer than ``timeout_secs``.
+            CheckpointTimeoutError: If the job takes longer than ``timeout_secs``.
         """
-        if self._thread is None:
+        job = self._job
+        if job is None:
             return
-        self._thread.join(timeout_secs)
-        if self._thread.is_alive():
+        job.thread.join(timeout_secs)
+        if job.thread.is_alive():
             raise CheckpointTimeoutError(
-                f"a checkpoint is still being written after {timeout_secs} seconds; it goes on, "
-                f"and the older ones stand"
+                f"a checkpoint is still being written after {timeout_secs} seconds; the writing "
+                f"continues, and the older checkpoints are untouched"
             )
-        self._thread = None
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        self._finish(job)
+        if job.error is not None:
+            raise job.error
+
+    def poll(self) -> None:
+        """Call the callbacks of what is done; raise the error of a job that nobody waited for."""
+        job = self._job
+        error = None
+        if job is not None and not job.thread.is_alive():
+            self._finish(job)
+            error = job.error
+        try:
+            while self._finished:
+                callback, outcome = self._finished.popleft()
+                callback(outcome)
+        finally:
+            if error is not None:
+                raise error
+
+    def _finish(self, job: _Job) -> None:
+        with self._lock:
+            if self._job is job:
+                self._job = None
+                self._finished.extend((callback, job.error) for callback in job.callbacks)
+
+
+def _log_failure(exc: BaseException) -> None:
+    # A program can end without waiting: then the log is the only place that tells.
+    try:
+        _logger.error("A checkpoint written in the background failed: %s", exc)
+    except Exception:  # a log handler raised; the error itself is kept for wait()
+        return

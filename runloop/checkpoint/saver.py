@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from runloop import clock, observers
 from runloop.checkpoint import files
 from runloop.checkpoint.background import Worker
-from runloop.checkpoint.layout import HOOKS, SUFFIX
+from runloop.checkpoint.collect import (
+    Array,
+    choose_variables,
+    collect,
+    nonfinite,
+    raw_session,
+    step_of,
+)
+from runloop.checkpoint.layout import SUFFIX
 from runloop.checkpoint.retention import KeepBest, Rules
 from runloop.checkpoint.state_file import STATE_FILE
 from runloop.checkpoint.writer import FormatCheck
-from runloop.graph import GLOBAL_STEP
-from runloop.messages import nearest
-from runloop.session import Session, SessionState
-from runloop.state import pack, to_numpy
-from runloop.state.dtypes import storage_of
+from runloop.session import Session
 
 if TYPE_CHECKING:
+    from runloop.checkpoint.background import Done
     from runloop.checkpoint.layout import Layout
     from runloop.checkpoint.manager import CheckpointManager
     from runloop.checkpoint.payload import Copies
@@ -30,33 +34,38 @@ if TYPE_CHECKING:
 
 __all__ = ["Saver"]
 
-Array = np.ndarray[Any, Any]
-
 _logger = logging.getLogger(__name__)
 
 
 class Saver:
     """Saves the state of a session and restores it.
 
-    Saved are the variables, the attached state and the hooks' state. A save is all or nothing: the
-    data file first, then the state file, then old checkpoints are deleted; each is on disk before
-    the next begins. The first save into a folder locks it against other processes until
-    :meth:`close`, or until the saver is gone.
+    A checkpoint holds the variables, the attached state and the hooks' state. A save is all or
+    nothing: the data file is written first, then the state file, then old checkpoints are deleted;
+    each step is durable before the next one starts. The first save into a folder locks it against
+    other processes until :meth:`close`, or until the saver is garbage-collected.
+
+    Several threads may use one saver: saves and restores take turns, and each file holds the
+    variables of one moment, the one that its name says if ``global_step`` is a variable or its
+    name. Attached objects are read while they are live: while a save takes them, no other thread
+    may change them. A copy of a saver (``copy.deepcopy``, ``pickle``) has the same settings and
+    shares nothing else.
 
     Args:
         var_list: Which variables: a list of variables or names, or ``{name in the checkpoint:
             variable or name}``. ``None``, the default, is all. Attached state and hooks' state are
             always saved.
         max_to_keep: How many checkpoints are kept; 0 or ``None`` for all.
-        keep_checkpoint_every_n_hours: One in so many hours of training is kept besides.
-        keep_best: :class:`KeepBest`: the best ones are kept besides.
+        keep_checkpoint_every_n_hours: One checkpoint per this many hours of training is kept in
+            addition.
+        keep_best: :class:`KeepBest`: the best checkpoints are kept in addition.
         background: Whether :meth:`save` returns once the state is copied, and a thread writes it.
-            The copy takes as much memory as the state, allocated at the first save and used again.
+            The copy takes as much memory as the state, allocated at the first save and reused.
         reject_nonfinite: Whether a state with NaN or infinity in a variable or attached array is
             refused: :meth:`save` then logs an error, returns ``None`` and counts nothing.
 
     Raises:
-        TypeError: If an argument is of a wrong type.
+        TypeError: If an argument has a wrong type.
         ValueError: If a number is negative.
 
     Follows ``tf.compat.v1.train.Saver`` of TensorFlow 2.21 in names and retention; the file format
@@ -96,11 +105,27 @@ class Saver:
         self._reject_nonfinite = reject_nonfinite
         self._clock = clock.current()
         self._files = files.current()
-        self._keeper: CheckpointManager | None = None
+        self._start_fresh()
+
+    def _start_fresh(self) -> None:
+        """Make everything that belongs to this object alone: no copy of it may share it."""
+        # One thread at a time saves, restores or closes. Reentrant, so that a second call from
+        # within the first one (a signal handler, a state_dict) is refused and does not hang.
+        self._turn = threading.RLock()
+        self._doing = ""
+        self._manager: CheckpointManager | None = None
         self._format_check = FormatCheck()
         self._layout: Layout | None = None
         self._copies: Copies | None = None
         self._worker = Worker()
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {"_turn", "_doing", "_manager", "_format_check", "_layout", "_copies", "_worker"}
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start_fresh()
 
     # -- saving ---------------------------------------------------------------------------------
 
@@ -117,182 +142,94 @@ class Saver:
     ) -> str | None:
         """Save the state of ``session`` as it is now.
 
-        With ``background=True`` a save that is under way is waited for first.
+        With ``background=True``, the previous save is waited for first.
 
         Args:
             session: A ``Session``, or a monitored session.
-            save_path: What the data file is called, without step and suffix; its folder is made.
-            global_step: Goes into the name (``model.ckpt-100.safetensors``) and the document: an
-                int, or a variable or name of one.
-            checkpoint_dir: Where the state file is, by default the folder of the data file; one
-                above that.
+            save_path: The data file without step and suffix; its folder is created.
+            global_step: Goes into the name (``model.ckpt-100.safetensors``) and the document: a
+                variable or its name, for the value that is saved; or an int, taken as given.
+            checkpoint_dir: Where the state file is: by default the folder of the data file, or a
+                folder above it.
             metrics: ``{name: value}`` to be kept with the checkpoint and for ``keep_best``.
             latest_filename: The state file's name. Savers that save into one folder under
-                different names keep each its own checkpoints; as a step is one file, they
-                should give them different names, too.
+                different names keep their own checkpoints; since a step is one file, give their
+                data files different names, too.
 
         Returns:
             The path of the data file; ``None`` if ``reject_nonfinite`` refused the state.
 
         Raises:
-            TypeError: If ``session`` is none, or something can't be stored; names it. Nothing was
-                written.
-            ValueError: If ``var_list`` names what is not there or one thing twice, two tensors have
-                one name, or ``checkpoint_dir`` is not above the data file.
+            TypeError: If ``session`` is not a session, or something can't be stored; names it.
+                Nothing was written.
+            ValueError: If ``var_list`` names an unknown variable or a duplicate, two tensors have
+                one name, the header would be too large to be read, or ``checkpoint_dir`` is not
+                above the data file.
             CheckpointLockedError: If another process saves into the folder.
-            CheckpointWriteError: If the system fails. The older checkpoints stand. With
-                ``background=True`` it is raised by the next :meth:`save` or :meth:`wait`.
+            CheckpointWriteError: If the system fails. The older checkpoints are untouched. With
+                ``background=True`` it is raised by the next :meth:`save`, :meth:`wait` or
+                :meth:`poll`.
+            RuntimeError: If this thread is saving or restoring with this saver already.
         """
-        raw = _raw_session(session, "save")
-        self.wait()
-        step = None if global_step is None else _step_of(raw, global_step)
-        folder, name = _place(save_path, step, checkpoint_dir)
-        state = raw.state()
-        if global_step is None:
-            counted = state.variables.get(GLOBAL_STEP)
-            step = None if counted is None else int(counted)
-        arrays, document = self._collect(raw, state)
-        layout = self._layout_of(raw, arrays)
-        if self._reject_nonfinite and self._is_nonfinite(arrays, step):
-            return None
-        values = self._metrics(raw, metrics)
-        manager = self._keeper
-        if manager is None or (manager.folder, manager.state_file) != (folder, latest_filename):
-            self.close()
-            from runloop.checkpoint.manager import (
-                CheckpointManager,  # only to save, as what follows
+        raw = raw_session(session, "save")
+        with self._turn:
+            self._begin("save")
+            try:
+                self._worker.wait(None)
+                state = raw.state()
+                step = step_of(raw, state, global_step)
+                folder, name = _place(
+                    save_path, None if global_step is None else step, checkpoint_dir
+                )
+                chosen = None if self._var_list is None else self._chosen(raw)
+                arrays, document = collect(state, chosen)
+                if self._reject_nonfinite and self._is_nonfinite(arrays, step):
+                    return None
+                layout = self._layout_of(arrays)
+                values = self._metrics(raw, metrics)
+                manager = self._manager_of(folder, latest_filename)
+                prefix = os.path.basename(os.fspath(save_path))
+                manager.open(os.path.join(os.path.dirname(name), prefix))
+                record = manager.next_record(name, step, self._clock.time(), values)
+                if self._background:
+                    copies = self._copy(layout, arrays)
+                    self._worker.start(lambda: manager.save(record, copies, document))
+                else:
+                    from runloop.checkpoint.payload import LiveArrays  # only to save
+
+                    manager.save(record, LiveArrays(layout, arrays), document)
+                return os.path.join(folder, name)
+            finally:
+                self._doing = ""
+
+    def _begin(self, verb: str) -> None:
+        if self._doing:
+            raise RuntimeError(
+                f"Saver.{verb} was called by the thread that is inside Saver.{self._doing} of the "
+                f"same saver, for example by a signal handler or a state_dict; call it afterwards"
             )
+        self._doing = verb
 
-            manager = self._keeper = CheckpointManager(
-                self._files, folder, self._rules, latest_filename, self._format_check
+    def _chosen(self, session: Session) -> dict[str, str]:
+        return choose_variables(self._var_list, [v.name for v in session.graph.variables])
+
+    def _is_nonfinite(self, arrays: Mapping[str, Array], step: int | None) -> bool:
+        found = nonfinite(arrays)
+        if found:
+            _logger.error(
+                "The state at step %s is not saved: NaN or infinity in %s%s.",
+                step,
+                ", ".join(found[:5]),
+                f" and {len(found) - 5} more" if len(found) > 5 else "",
             )
-        manager.open(os.path.join(os.path.dirname(name), os.path.basename(os.fspath(save_path))))
-        record = manager.next_record(name, step, self._clock.time(), values)
-        path = os.path.join(folder, name)
-        from runloop.checkpoint.payload import Copies, LiveArrays
+        return bool(found)
 
-        if not self._background:
-            manager.save(record, LiveArrays(layout, arrays), document)
-        else:
-            copies = self._copies = self._copies or Copies()
-            copies.take(layout, arrays)
-            self._worker.start(lambda: manager.save(record, copies, document))
-        return path
-
-    def wait(self, timeout_secs: float | None = None) -> None:
-        """Return once the background save that is under way, if any, is on disk.
-
-        Args:
-            timeout_secs: How long at most; ``None`` for as long as it takes.
-
-        Raises:
-            CheckpointTimeoutError: If it takes longer. The writing goes on.
-            CheckpointWriteError: If the save failed; raised once.
-        """
-        self._worker.wait(timeout_secs)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a background save is being written at this moment."""
-        return self._worker.busy
-
-    @property
-    def background(self) -> bool:
-        """Whether :meth:`save` returns before the checkpoint is on disk."""
-        return self._background
-
-    @property
-    def last_checkpoints(self) -> list[str]:
-        """The data files that are kept in the folder of the last save, the oldest first."""
-        if self._keeper is None:
-            return []
-        return [os.path.join(self._keeper.folder, r.name) for r in self._keeper.records]
-
-    def close(self) -> None:
-        """Wait for a background save, and let other processes save into the folder.
-
-        Raises:
-            CheckpointWriteError: If the background save failed.
-        """
-        try:
-            self.wait()
-        finally:
-            self.release()
-
-    def release(self) -> None:
-        """Let other processes save into the folder, unless a save is still under way."""
-        if self._keeper is not None and not self.busy:
-            self._keeper.close()
-            self._keeper = None
-
-    def _layout_of(self, session: Session, arrays: Mapping[str, Array]) -> Layout:
+    def _layout_of(self, arrays: Mapping[str, Array]) -> Layout:
         if self._layout is None or not self._layout.fits(arrays):
             from runloop.checkpoint.layout import Layout
 
-            for name, saved_name in self._chosen(session).items():
-                try:
-                    storage_of(arrays[saved_name].dtype)
-                except TypeError as exc:
-                    raise TypeError(f"variable {name!r} can't be saved: {exc}") from exc
             self._layout = Layout(arrays)
         return self._layout
-
-    def _collect(
-        self, session: Session, state: SessionState
-    ) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return the live arrays by name, and the document without what the manager adds."""
-        chosen = {} if self._var_list is None else self._chosen(session)
-        arrays: dict[str, Array] = {saved: state.variables[name] for name, saved in chosen.items()}
-        if self._var_list is None:  # mostly; the training waits, and there may be 10,000
-            arrays = dict(state.variables)
-        for name, value in arrays.items():
-            if type(value) is not np.ndarray:
-                try:
-                    arrays[name] = to_numpy(value)
-                except TypeError as exc:
-                    raise TypeError(f"variable {name!r} can't be saved: {exc}") from exc
-        owners: dict[str, str] = {}
-        document: dict[str, Any] = {"attached": {}, "hooks": {}}
-        groups = [("attached", name, name, obj) for name, obj in state.attached.items()]
-        groups += [(HOOKS, name, f"{HOOKS}/{name}", o) for name, o in state.companions.items()]
-        for group, name, prefix, obj in groups:
-            tensors, node = pack(prefix, obj)
-            for tensor_name, array in tensors.items():
-                if tensor_name in arrays:
-                    names = {saved: name for name, saved in self._chosen(session).items()}
-                    other = owners.get(tensor_name) or f"variable {names[tensor_name]!r}"
-                    raise ValueError(
-                        f"two tensors would be called {tensor_name!r} in the checkpoint: {other} "
-                        f"and one of {group} {name!r}; rename one"
-                    )
-                owners[tensor_name] = f"one of {group} {name!r}"
-                arrays[tensor_name] = array
-            document[group][name] = node
-        return arrays, document
-
-    def _chosen(self, session: Session) -> dict[str, str]:
-        """Return ``{name of a variable: its name in checkpoints}``."""
-        known = {variable.name for variable in session.graph.variables}
-        if self._var_list is None:
-            return {variable.name: variable.name for variable in session.graph.variables}
-        pairs: Iterator[tuple[Any, Any]]
-        if isinstance(self._var_list, Mapping):
-            pairs = ((v, str(k)) for k, v in self._var_list.items())
-        else:
-            pairs = ((v, None) for v in self._var_list)
-        chosen = {}
-        for variable, saved_name in pairs:
-            name = str(getattr(variable, "name", variable)).removesuffix(":0")
-            if name not in known:
-                raise ValueError(
-                    f"var_list: the graph has no variable {name!r}.{nearest(name, known)}"
-                )
-            if name in chosen:
-                raise ValueError(f"var_list: variable {name!r} is there twice")
-            chosen[name] = saved_name or name
-        if len(set(chosen.values())) < len(chosen):
-            raise ValueError("var_list: two variables have one name in the checkpoint")
-        return chosen
 
     def _metrics(self, session: Session, given: Mapping[str, float] | None) -> dict[str, float]:
         values = {str(name): float(value) for name, value in (given or {}).items()}
@@ -307,20 +244,106 @@ class Saver:
                 ) from exc
         return values
 
-    def _is_nonfinite(self, arrays: Mapping[str, np.ndarray[Any, Any]], step: int | None) -> bool:
-        found = [
-            name
-            for name, array in arrays.items()
-            if not name.startswith(f"{HOOKS}/") and not _all_finite(array)
-        ]
-        if found:
-            _logger.error(
-                "The state at step %s is not saved: NaN or infinity in %s%s.",
-                step,
-                ", ".join(found[:5]),
-                f" and {len(found) - 5} more" if len(found) > 5 else "",
+    def _manager_of(self, folder: str, state_file: str) -> CheckpointManager:
+        """Return the manager of a folder; the folder before it is released."""
+        manager = self._manager
+        if manager is None or (manager.folder, manager.state_file) != (folder, state_file):
+            from runloop.checkpoint.manager import CheckpointManager  # only to save
+
+            self._release()
+            manager = self._manager = CheckpointManager(
+                self._files, folder, self._rules, state_file, self._format_check
             )
-        return bool(found)
+        return manager
+
+    def _copy(self, layout: Layout, arrays: Mapping[str, Array]) -> Copies:
+        from runloop.checkpoint.payload import Copies
+
+        copies = self._copies = self._copies or Copies()
+        copies.take(layout, arrays)
+        return copies
+
+    def wait(self, timeout_secs: float | None = None) -> None:
+        """Return when the background save in progress, if any, is on disk.
+
+        Args:
+            timeout_secs: How long to wait at most; ``None`` for as long as it takes.
+
+        Raises:
+            CheckpointTimeoutError: If it takes longer. The writing continues.
+            CheckpointWriteError: If the save failed; raised once, in every thread that waits.
+        """
+        self._worker.wait(timeout_secs)
+
+    def when_done(self, callback: Done) -> None:
+        """Call ``callback(None)`` when the last save is on disk, ``callback(error)`` if it failed.
+
+        Without ``background`` that is at once. With it, the thread that calls :meth:`poll` after
+        the writing calls it.
+
+        Args:
+            callback: A function of one argument.
+        """
+        if self._background:
+            self._worker.when_done(callback)
+        else:
+            callback(None)
+
+    def poll(self) -> None:
+        """Call what :meth:`when_done` was given, for saves that are done; never waits.
+
+        Raises:
+            CheckpointWriteError: If a background save failed, unless :meth:`wait` raised it.
+        """
+        self._worker.poll()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a background save is being written right now."""
+        return self._worker.busy
+
+    @property
+    def background(self) -> bool:
+        """Whether :meth:`save` returns before the checkpoint is on disk."""
+        return self._background
+
+    @property
+    def last_checkpoints(self) -> list[str]:
+        """The data files that are kept in the folder of the last save, oldest first."""
+        manager = self._manager
+        if manager is None:
+            return []
+        return [os.path.join(manager.folder, r.name) for r in manager.records]
+
+    def close(self) -> None:
+        """Wait for a background save, and let other processes save into the folder.
+
+        Raises:
+            CheckpointWriteError: If the background save failed.
+            RuntimeError: If this thread is saving or restoring with this saver.
+        """
+        with self._turn:
+            self._begin("close")
+            try:
+                self._worker.wait(None)
+            finally:
+                self._release()
+                self._doing = ""
+
+    def release(self) -> None:
+        """Let other processes save into the folder, unless a save is in progress."""
+        if self._turn.acquire(blocking=False):
+            try:
+                if not self._doing:
+                    self._release()
+            finally:
+                self._turn.release()
+
+    def _release(self) -> None:
+        manager = self._manager
+        if manager is not None and not self.busy:
+            manager.close()
+            self._manager = None
 
     # -- restoring ------------------------------------------------------------------------------
 
@@ -338,14 +361,14 @@ class Saver:
         """Put a checkpoint into ``session``, all of it or nothing.
 
         Names, shapes and dtypes are compared and all checksums verified before anything is
-        touched. Arrays that are there are written into, unless they are read-only or share
-        memory. A file that runloop did not write is restored by names alone.
+        touched. Existing arrays are written into, unless they are read-only or share memory. A
+        file that runloop did not write is restored by names alone.
 
         Args:
             session: A ``Session``, or a monitored session.
-            path: The data file, with or without ``.safetensors``.
-            strict: Whether it is an error if something is missing, unexpected or mismatched. If
-                not, what fits is restored.
+            path: The data file, with or without ``.safetensors``. It may be a symbolic link.
+            strict: Whether missing, unexpected or mismatched names are an error. If not, what fits
+                is restored.
             include: Patterns of the names here that are restored, as in a shell; all by default.
             exclude: Patterns of names that are not.
             rename: ``{name in the file: name here}``; with a ``/`` at the end of both, everything
@@ -355,48 +378,36 @@ class Saver:
             What was restored and what was not.
 
         Raises:
-            TypeError: If ``session`` is none.
+            TypeError: If ``session`` is not a session.
             ValueError: With ``strict``, if a pattern of ``include`` matches no name.
-            CheckpointNotFoundError: If there is no such file.
+            CheckpointNotFoundError: If the file does not exist.
             CheckpointMismatchError: With ``strict``, if it does not fit; carries the report.
             CheckpointCorruptError: If the file was cut off or changed; names the tensor.
             CheckpointFormatError: If it can't be understood.
+            RuntimeError: If this thread is saving or restoring with this saver already.
         """
         from runloop.checkpoint.reader import CheckpointReader  # only to restore
         from runloop.checkpoint.restore import NameFilter, restore
 
-        raw = _raw_session(session, "restore")
+        raw = raw_session(session, "restore")
         name_filter = NameFilter(include, exclude, rename)
-        self.wait()
-        with CheckpointReader(path) as reader:
-            report = restore(
-                raw,
-                reader,
-                self._chosen(raw),
-                name_filter,
-                strict=strict,
-                whole=self._var_list is None,
-            )
+        with self._turn:
+            self._begin("restore")
+            try:
+                self._worker.wait(None)
+                with CheckpointReader(path) as reader:
+                    report = restore(
+                        raw,
+                        reader,
+                        self._chosen(raw),
+                        name_filter,
+                        strict=strict,
+                        whole=self._var_list is None,
+                    )
+            finally:
+                self._doing = ""
         _logger.info("Restored %s.", report)
         return report
-
-
-def _raw_session(session: Any, verb: str) -> Session:
-    raw = session
-    if not isinstance(raw, Session) and callable(getattr(session, "raw_session", None)):
-        raw = session.raw_session()
-    if not isinstance(raw, Session):
-        raise TypeError(
-            f"Saver can {verb} a runloop Session or a monitored session of one, got {session!r:.80}"
-        )
-    return raw
-
-
-def _step_of(session: Session, global_step: Any) -> int:
-    value = global_step
-    if not isinstance(value, (int, np.integer)):
-        value = session.run(value)
-    return int(value)
 
 
 def _place(
@@ -419,16 +430,3 @@ def _place(
     if name.split(os.sep)[0] == os.pardir:
         raise ValueError(f"checkpoint_dir {folder!r} must be above the data file {path!r}")
     return folder, name
-
-
-def _all_finite(array: np.ndarray[Any, Any]) -> bool:
-    if array.dtype.kind in "biumM":
-        return True
-    from runloop.checkpoint.array_bytes import CHUNK_BYTES
-
-    flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
-    size = max(1, CHUNK_BYTES // max(1, array.itemsize))
-    try:
-        return all(bool(np.isfinite(flat[i : i + size]).all()) for i in range(0, flat.size, size))
-    except TypeError:  # a dtype for which the question has no answer: small integers of ml_dtypes
-        return True

@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 class CheckpointSaverListener:
-    """Is told about every checkpoint of a :class:`CheckpointSaverHook`; does nothing by itself.
+    """Is called around every save of a :class:`CheckpointSaverHook`; does nothing by itself.
 
     A listener need not inherit from it, but must have the four methods.
 
@@ -50,14 +50,14 @@ class CheckpointSaverListener:
         """
 
     def after_save(self, session: Any, global_step_value: int) -> bool | None:
-        """Called after each save, once the checkpoint is on disk; not after one that failed.
+        """Called after each save, when the checkpoint is on disk; not after a save that failed.
 
-        With a saver in the background that is in a later call of the hook, on the training's
-        thread: ``session`` may be further than ``global_step_value`` by then.
+        With a background saver it is called in a later call of the hook, on the training's
+        thread: by then, ``session`` may be ahead of ``global_step_value``.
 
         Returns:
-            A true value to ask that the training stop; ignored after the first save and the one
-            at the end.
+            A true value to stop the training; ignored after the first save and the one at the
+            end.
         """
 
     def end(self, session: Any, global_step_value: int) -> None:
@@ -72,31 +72,31 @@ class CheckpointSaverListener:
 class CheckpointSaverHook(SessionRunHook):
     """Saves a checkpoint after the session is created, on its trigger, and at the end.
 
-    At the end only if the last step is not saved yet. If hooks have state of their own, a save
-    waits until every hook has seen the step. The timer starts anew only when a save succeeded, so
-    that after a failed save whose error is caught the next step tries again; a state that
-    ``reject_nonfinite`` refuses is looked at again when the interval is over.
+    At the end it saves only if the last step is not saved yet. If hooks have state, a save waits
+    until every hook has seen the step. The timer restarts only when a save succeeded: after a
+    failed save whose error is caught, the next step tries again. A state that
+    ``reject_nonfinite`` refuses is tried again after the next interval.
 
-    With a saver in the background, an error of the writing is raised by the hook's next method, or
-    by ``end``. Whichever way the session is left, the writing is waited for, as long as the
-    session's ``stop_grace_period_secs`` allow; if that is not enough, an error in the log says so.
+    With a background saver, the next method of the hook raises an error of the writing, at the
+    latest ``end``. On every way out of the session, the writing is waited for, for as long as the
+    session's ``stop_grace_period_secs``; if that is not enough, the log has an error.
 
     Args:
         checkpoint_dir: The folder.
         save_secs: Seconds between saves.
-        save_steps: Steps between saves. Exactly one of the two must be given.
+        save_steps: Steps between saves. Give exactly one of the two.
         saver: Any object with TensorFlow's ``save(session, path, global_step=step)``; by default
             the scaffold's, else the one in the graph's collection ``"savers"``.
-        checkpoint_basename: What the files are called, without step; may contain a folder.
+        checkpoint_basename: The file name without step; may contain a folder.
         scaffold: Whose saver is used.
         listeners: :class:`CheckpointSaverListener` objects, called in their order.
         save_graph_def: For TensorFlow's signature; ignored, there is no graph definition.
 
     Raises:
-        ValueError: If both ``saver`` and ``scaffold`` are given, or none or both of ``save_secs``
-            and ``save_steps``.
-        RuntimeError: From ``begin``, if the graph has no global step; at the first save, if there
-            is no saver or more than one in the collection.
+        ValueError: If both ``saver`` and ``scaffold`` are given, or neither or both of
+            ``save_secs`` and ``save_steps``.
+        RuntimeError: From ``begin``, if the graph has no global step; at the first save, if the
+            collection has no saver, or more than one.
 
     Follows ``tf.train.CheckpointSaverHook`` of TensorFlow 2.21.
     """
@@ -120,12 +120,15 @@ class CheckpointSaverHook(SessionRunHook):
         self._scaffold = scaffold
         self._timer = SecondOrStepTimer(every_secs=save_secs, every_steps=save_steps)
         self._listeners: Any = listeners or []
-        self._steps_per_run = 1_000_000  # more than any run makes
-        self._has_companions = False
-        self._is_first = False
-        self._grace_secs: float | None = None
-        # Of a save in the background that nobody has waited for: (step, whether it may stop).
-        self._written_later: tuple[Any, bool] | None = None
+
+    # Defaults here and not in __init__: a subclass need not call that.
+    _steps_per_run = 1_000_000  # more than any run makes
+    _has_companions = False
+    _is_first = False
+    _grace_secs: float | None = None
+    _session: Any = None
+    _pending_step: Any = None  # of a background save that is not announced yet
+    _wants_stop = False  # a listener asked to stop
 
     # -- the lifecycle --------------------------------------------------------------------------
 
@@ -140,7 +143,9 @@ class CheckpointSaverHook(SessionRunHook):
         if hasattr(coord, "callback"):
             coord.callback(self._on_close)
         self._grace_secs = getattr(coord, "stop_grace_period_secs", None)
-        self._finish_pending(session)
+        self._session = session
+        self._finish_pending()
+        self._wants_stop = False
         state = getattr(session, "state", None)
         self._has_companions = callable(state) and bool(getattr(state(), "companions", None))
         global_step = session.run(self._global_step_tensor)
@@ -152,16 +157,17 @@ class CheckpointSaverHook(SessionRunHook):
         self._note_saved(global_step)
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
-        """Ask for the global step; see whether a save in the background is done."""
-        self._poll(run_context)
+        """Ask for the global step; see whether a background save is done."""
+        if self._pending_step is not None or self._wants_stop:
+            self._poll(run_context)
         return RunArgs(self._global_step_tensor)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
         """Save, if it is time."""
-        if self._written_later is not None:
+        if self._pending_step is not None or self._wants_stop:
             self._poll(run_context)
-        # The step fetched with the run is the one before it. If the timer would not trigger however
-        # far the run went, the step after it need not be read.
+        # The fetched step is the one before the run. If no number of steps that a run can make
+        # triggers the timer, the step after the run need not be read.
         if not self._timer.should_trigger_for_step(run_values.results + self._steps_per_run):
             return
         global_step = run_context.session.run(self._global_step_tensor)
@@ -181,9 +187,9 @@ class CheckpointSaverHook(SessionRunHook):
     def end(self, session: Any) -> None:
         """Save the last step, unless that is done; then call the listeners' ``end``."""
         try:
-            self._finish_pending(session)
+            self._finish_pending()
         except CheckpointWriteError:
-            # What failed was another save: the last step gets its own before that is raised.
+            # An earlier save failed: save the last step before that error is raised.
             self._save_last(session)
             raise
         last_step = self._save_last(session)
@@ -194,7 +200,7 @@ class CheckpointSaverHook(SessionRunHook):
         last_step = session.run(self._global_step_tensor)
         if last_step != self._timer.last_triggered_step():
             self._save(session, last_step)
-            self._finish_pending(session)
+            self._finish_pending()
             self._note_saved(last_step)
         return last_step
 
@@ -202,7 +208,7 @@ class CheckpointSaverHook(SessionRunHook):
 
     def _save(self, session: Any, step: Any) -> bool:
         """Save ``step`` with the listeners around it; return whether one of them asks to stop."""
-        self._finish_pending(session)
+        self._finish_pending()
         metrics: dict[str, float] = {}
         for listener in self._listeners:
             given = listener.before_save(session, step)
@@ -224,15 +230,25 @@ class CheckpointSaverHook(SessionRunHook):
         if path is None:  # refused, and logged by the saver
             return False
         if saver.background:
-            self._written_later = (step, not self._is_first)
+            may_stop = not self._is_first
+            self._pending_step = step
+            saver.when_done(lambda error: self._background_done(step, error, may_stop=may_stop))
             return False
-        # Before the listeners are told: what one of them raises does not undo the save. Also for a
-        # step that was saved before: a session made anew starts the interval anew.
+        # Before the listeners are called: what one of them raises does not undo the save. Also
+        # for a step that was saved before: a new session starts a new interval.
         self._timer.update_last_triggered_step(step)
         return self._announce(session, step)
 
+    def _background_done(self, step: Any, error: BaseException | None, *, may_stop: bool) -> None:
+        """Called by the saver's ``poll``, on the training's thread."""
+        self._pending_step = None
+        if error is not None:
+            self._timer.reset()  # the step was not saved: the next one tries again
+        elif self._session is not None and self._announce(self._session, step) and may_stop:
+            self._wants_stop = True
+
     def _note_saved(self, step: Any) -> None:
-        """Start the timer anew, unless that is done: a subclass's ``_save`` need not do it."""
+        """Restart the timer, unless that is done: a subclass's ``_save`` need not do it."""
         if self._timer.last_triggered_step() != step:
             self._timer.update_last_triggered_step(step)
 
@@ -240,49 +256,47 @@ class CheckpointSaverHook(SessionRunHook):
         should_stop = False
         for listener in self._listeners:
             if listener.after_save(session, step):
-                _logger.info("%s asked after the checkpoint of step %d to stop.", listener, step)
+                _logger.info("%s asked to stop after the checkpoint of step %d.", listener, step)
                 should_stop = True
         return should_stop
 
     def _poll(self, run_context: RunContext) -> None:
-        """Announce a save in the background if it is done; raise its error."""
-        if self._written_later is None or self._get_saver().busy:
-            return
-        if self._finish_pending(run_context.session):
+        """Announce a background save if it is done; raise its error."""
+        self._get_saver().poll()
+        if self._wants_stop:
+            self._wants_stop = False
             run_context.request_stop()
 
-    def _finish_pending(self, session: Any) -> bool:
-        """Wait for a save in the background and announce it; return whether it asks to stop."""
-        if self._written_later is None:
-            return False
-        step, may_stop = self._written_later
-        self._wait()
-        return self._announce(session, step) and may_stop
-
-    def _wait(self) -> None:
+    def _finish_pending(self) -> None:
+        """Wait for a background save and announce it; raise its error."""
+        if self._pending_step is None:
+            return
+        saver = self._get_saver()
         try:
-            self._get_saver().wait(self._grace_secs)
-        except TimeoutError:  # it is still being written
+            saver.wait(self._grace_secs)
+        except TimeoutError:  # still being written
             raise
         except BaseException:
-            self._written_later = None
-            self._timer.reset()  # that step was not saved: the next one is tried
+            saver.poll()
             raise
-        self._written_later = None
+        saver.poll()
 
     def _on_close(self) -> None:
-        """Called at close, whichever way the session is left."""
-        if self._written_later is not None:
-            step, _ = self._written_later
-            # What is on disk now is announced by the next session's hook, if there is one.
-            try:
-                self._get_saver().wait(self._grace_secs)
-            except CheckpointError as exc:
-                # Raised, it would hide why the session is closed; a normal end raised it already.
-                _logger.error("The checkpoint of step %d: %s", step, exc)  # noqa: TRY400  # as above
-                self._written_later = None
+        """Called at close, on every way out of the session."""
+        self._session = None
         saver = self._saver if self._scaffold is None else self._scaffold.saver
-        if isinstance(saver, Saver):
+        if not isinstance(saver, Saver):
+            return
+        try:
+            if self._pending_step is not None:
+                # What is on disk now is announced by the next session's hook, if there is one.
+                saver.wait(self._grace_secs)
+        except CheckpointError as exc:
+            # Raising it would hide why the session is closed; a normal end has raised it before.
+            _logger.error(  # noqa: TRY400  # as above
+                "The checkpoint of step %d: %s", self._pending_step, exc
+            )
+        finally:
             saver.release()
 
     def _get_saver(self) -> Any:

@@ -268,11 +268,11 @@ def test_in_the_background_an_error_is_raised_at_the_next_call_of_the_hook(tmp_p
         )
     with monitored([hook]) as session:
         session.run("train")
-        hook._get_saver()._worker._thread.join()
+        hook._get_saver()._worker._job.thread.join()
         session.run(lambda: None)
         disk.fail("create")
         session.run("train")
-        hook._get_saver()._worker._thread.join()
+        hook._get_saver()._worker._job.thread.join()
         with pytest.raises(errors.CheckpointWriteError, match="No space left on device"):
             session.run("train")
         session.run("train")
@@ -304,7 +304,7 @@ def test_in_the_background_a_failed_save_does_not_cost_the_last_step(tmp_path, l
             hook._get_saver().wait()
             disk.fail("create")
             session.run("train")
-            hook._get_saver()._worker._thread.join()
+            hook._get_saver()._worker._job.thread.join()
             if last == 3:
                 hook._poll = lambda run_context: None  # it ends before the hook looks
                 session.run("train")

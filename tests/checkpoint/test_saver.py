@@ -127,7 +127,7 @@ def test_var_list_says_which_variables(tmp_path):
     with pytest.raises(ValueError, match="two variables have one name"):
         Saver({1: "a", "1": "b"}).save(session, tmp_path / "m")
     for twice in ({"x": "a", "y": "a"}, ["a", "a:0"]):
-        with pytest.raises(ValueError, match="var_list: variable 'a' is there twice"):
+        with pytest.raises(ValueError, match="var_list: duplicate variable 'a'"):
             Saver(twice).save(session, tmp_path / "m")
     with pytest.raises(TypeError, match="var_list must be a list or a mapping, got 'a'"):
         Saver("a")
@@ -147,7 +147,7 @@ def test_two_tensors_of_one_name_are_an_error_before_anything_is_written(tmp_pat
 def test_a_variable_that_cant_be_stored_is_named(tmp_path):
     graph = Graph()
     graph.variable("v", np.array(["a"], object))
-    with pytest.raises(TypeError, match=r"variable 'v' can't be saved: dtype object"):
+    with pytest.raises(TypeError, match=r"tensor 'v' can't be saved: dtype object"):
         Saver().save(Session(graph=graph), tmp_path / "x" / "m")
     assert not (tmp_path / "x").exists()
 
@@ -392,8 +392,8 @@ def test_in_the_background_an_error_that_nobody_waits_for_is_logged(tmp_path, ca
     layer.fail = True
     layer.go.set()
     saver.save(make_session(), tmp_path / "m", 1)
-    saver._worker._thread.join()
-    assert "A checkpoint that was written in the background: [Errno 28] not saved:" in caplog.text
+    saver._worker._job.thread.join()
+    assert "A checkpoint written in the background failed: [Errno 28] not saved:" in caplog.text
 
 
 # -- restore --------------------------------------------------------------------------------------

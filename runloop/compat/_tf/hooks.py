@@ -130,12 +130,6 @@ class SummarySaverHook(hooks.SummarySaverHook):
 class CheckpointSaverHook(hooks.CheckpointSaverHook):
     """:class:`runloop.CheckpointSaverHook` that also notes each checkpoint in the event file."""
 
-    _steps_per_run = 1_000_000
-    _has_companions = False
-    _is_first = False
-    _grace_secs = None
-    _written_later = None
-
     def begin(self) -> None:
         """Find the global step and the writer, and let the listeners add to the graph."""
         self._summary_writer: Any = FileWriterCache.get(self._checkpoint_dir)
