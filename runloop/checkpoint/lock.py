@@ -1,24 +1,36 @@
 """One process at a time saves into a folder.
 
-The lock is ``flock`` on ``.runloop.lock``, which the system drops when the process ends, however
-it ends. The file says who holds it: process id, when that process began, host. Within one process
-several savers may share a folder. A child made by ``fork`` counts as another process; if it
-outlives its parent, the parent's lock is taken over all the same.
+The lock is ``flock`` on the file ``.runloop.lock``. Only the kernel decides who holds it, and it
+drops the lock when the process ends, however it ends. What the file says (process id and host) is
+for messages only: nobody takes a lock because its holder seems to be dead. The savers of one
+process share the lock. A child made by ``os.fork`` does not hold it, and does not keep it alive.
+
+The last saver of a process removes the file while it still holds the lock. Whoever had opened the
+file before then gets the lock of a file without a name, notices, and opens the file again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import json
 import logging
 import os
+import stat
+import threading
+import time
+import weakref
+from collections.abc import Callable
 from typing import Any
 
-from runloop.errors import CheckpointLockedError, CheckpointWriteError
+from runloop.checkpoint.files import open_regular
+from runloop.errors import CheckpointError, CheckpointLockedError, CheckpointWriteError
 
 fcntl: Any
 try:
     import fcntl
-except ImportError:  # Windows: who holds the lock is read from the file alone
+except ImportError:  # Windows
     fcntl = None
 
 __all__ = ["LOCK_FILE", "FolderLock", "holder_of"]
@@ -26,178 +38,303 @@ __all__ = ["LOCK_FILE", "FolderLock", "holder_of"]
 _logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".runloop.lock"
+_OPEN = (
+    os.O_RDWR
+    | os.O_CREAT
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+)
+_ATTEMPTS = 100
+# `holder_of` holds a lock for some microseconds when it looks. That must not refuse a training.
+_LOOKS = 5
+_LOOK_SECS = 0.001
 
 
-def _host() -> str:
-    import socket  # dear to import, and needed only to save
+class _Held:
+    """The lock of one folder, held by this process for all its savers there.
 
-    return socket.gethostname()
+    It lives as long as a :class:`FolderLock` refers to it. So a Ctrl-C between any two
+    instructions leaves no lock that nobody can give back.
 
-
-def _began(pid: int) -> str | None:
-    """Return when a process of this machine began, in a form that survives no reboot.
-
-    ``None`` if there is no such process; ``"?"`` if there is one and the system does not tell.
+    Attributes:
+        file: The open lock file.
+        status: Its ``os.stat_result``: which file it is.
+        folder: The folder's.
+        users: How many locks share it, or more if a release was interrupted.
     """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name of the program, in parentheses, may hold anything; field 22 is the start.
-            fields = file.read().rpartition(b")")[2].split()
-        if fields[0] == b"Z":  # it has ended, and its parent has not looked yet
-            return None
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{fields[19].decode()}@{file.read().strip()}"
-    except FileNotFoundError:
-        if os.path.isdir("/proc/self"):
-            return None
-    except (OSError, IndexError):
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except OSError:
-        pass
-    return "?"
+
+    def __init__(self, file: io.FileIO, status: os.stat_result, folder: os.stat_result) -> None:
+        self.file = file
+        self.status = status
+        self.folder = folder
+        self.users = 0
+
+    def __del__(self) -> None:
+        self.file.close()
 
 
-def _identity() -> dict[str, Any]:
-    pid = os.getpid()
-    return {"pid": pid, "host": _host(), "began": _began(pid)}
+class _Process:
+    """What this process holds. A lock belongs to a process, so this is one object per process."""
+
+    def __init__(self) -> None:
+        self.mutex = threading.RLock()
+        self.held: weakref.WeakSet[_Held] = weakref.WeakSet()
+
+    def before_fork(self) -> None:
+        """Let no other thread be half-way through taking a lock."""
+        self.mutex.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on as before."""
+        with contextlib.suppress(RuntimeError):  # a Ctrl-C came before it was acquired
+            self.mutex.release()
+
+    def after_fork_in_child(self) -> None:
+        """Close the child's copies: they would keep the lock when the parent is dead."""
+        for held in self.held:
+            held.file.close()
+        self.held = weakref.WeakSet()
+        self.mutex = threading.RLock()
 
 
-def _read(path: str) -> dict[str, Any] | None:
-    try:
-        with open(path, "rb") as file:
-            content = json.loads(file.read(4096))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(content, dict) or type(content.get("pid")) is not int:
-        return None
-    return content
+_PROCESS = _Process()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_PROCESS.before_fork,
+        after_in_parent=_PROCESS.after_fork_in_parent,
+        after_in_child=_PROCESS.after_fork_in_child,
+    )
 
 
-def _alive(who: dict[str, Any]) -> bool:
-    """Whether the holder runs, as far as can be known: a process of another host is believed to."""
-    if who.get("host") != _host():
+def _open(path: str) -> io.FileIO:
+    # No instruction of Python stands between the system's call and the object that closes the
+    # descriptor, so a Ctrl-C can't lose it. (FileIO alone can't be given O_NOFOLLOW.)
+    return next(map(io.FileIO, map(os.open, (path,), (_OPEN,), (0o666,)), ("rb+",)))
+
+
+def _try_lock(fd: int) -> bool:
+    if fcntl is None:
+        _logger.warning("This system has no flock: nothing stops two processes from saving here.")
         return True
-    began = _began(who["pid"])
-    return began is not None and who.get("began") in (began, "?")
+    for look in range(_LOOKS):
+        if look:
+            time.sleep(_LOOK_SECS)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            continue
+        return True
+    return False
 
 
-def holder_of(folder: str) -> dict[str, Any] | None:
-    """Return ``{"pid", "host"}`` of the live process that holds a folder's lock, or ``None``."""
-    who = _read(os.path.join(folder, LOCK_FILE))
-    return who if who is not None and _alive(who) else None
+def _read(fd: int) -> dict[str, Any] | None:
+    """Return who the lock file says holds the lock, if that can be read."""
+    try:
+        os.lseek(fd, 0, os.SEEK_SET)
+        content = json.loads(os.read(fd, 4096))
+        pid, host = content["pid"], content["host"]
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        return None
+    if type(pid) is not int or not isinstance(host, str) or not host.isprintable():
+        return None
+    return {"pid": pid, "host": host}
+
+
+def _write(fd: int) -> None:
+    """Say in the lock file who holds the lock. A full disk is no reason to refuse it."""
+    import socket  # expensive to import, and needed only to save
+
+    with contextlib.suppress(OSError):
+        content = json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.write(fd, content)
+
+
+def holder_of(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return ``{"pid", "host"}`` of the process that holds a folder's lock, ``None`` if none does.
+
+    Both values are ``None`` if it is held and the lock file does not say by whom.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fd = open_regular(os.path.join(folder, LOCK_FILE))
+    except (OSError, CheckpointError):
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return _read(fd) or {"pid": None, "host": None}
+    except OSError:  # this file system has no locks
+        return None
+    finally:
+        os.close(fd)
+    return None
 
 
 class FolderLock:
-    """The right to save into one folder, held from :meth:`acquire` to :meth:`release`.
+    """The right to save into one folder, from :meth:`acquire` to :meth:`release`.
+
+    It may be used by several threads. A copy, also by pickle, is another lock of the same folder
+    that is not held.
 
     Args:
-        folder: The folder; must be there when the lock is acquired.
+        folder: The folder. It must exist when the lock is acquired.
     """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self._path = os.path.join(folder, LOCK_FILE)
-        self._fd = -1
-        self._pid = -1
+        self._held: _Held | None = None
+
+    def __reduce__(self) -> tuple[type[FolderLock], tuple[str]]:
+        return FolderLock, (self.folder,)
 
     @property
     def held(self) -> bool:
-        """Whether this object holds the lock itself, in this process."""
-        return self._fd >= 0 and self._pid == os.getpid()
+        """Whether this object holds the lock, in this process."""
+        held = self._held
+        return held is not None and not held.file.closed
 
-    def acquire(self) -> bool:
+    @property
+    def is_current(self) -> bool:
+        """Whether it is held, and still the lock of the folder that is at this path."""
+        held = self._held
+        return held is not None and not held.file.closed and _is_at(self._path, held.status)
+
+    def check(self) -> None:
+        """Raise unless the folder is still locked by this lock.
+
+        Raises:
+            CheckpointLockedError: If the lock file or the folder was removed, moved or replaced.
+        """
+        if not self.is_current:
+            raise CheckpointLockedError(
+                f"the lock of {self.folder} is lost: its file {LOCK_FILE} or the folder was "
+                f"removed, moved or replaced during the training; another process may save there"
+            )
+
+    def acquire(self, when_first: Callable[[], object] | None = None) -> bool:
         """Take the lock; harmless if it is held.
 
+        Args:
+            when_first: Called if nobody in this process held the lock of this folder. Until it
+                returns, no other thread of the process can take it.
+
         Returns:
-            Whether it was not held before, neither by this object nor by another of this process.
+            Whether nobody in this process held it before.
 
         Raises:
             CheckpointLockedError: If another process holds it; says which.
-            CheckpointWriteError: If the lock file can't be made.
+            CheckpointWriteError: If the lock file can't be opened, or is a link or not a regular
+                file.
         """
-        if self.held:
-            return False
-        if self._fd >= 0:  # inherited by fork: it is the parent's
-            os.close(self._fd)
-            self._fd = -1
-        try:
-            return self._acquire()
-        except OSError as exc:
-            if isinstance(exc, CheckpointWriteError):
-                raise
-            raise CheckpointWriteError(
-                exc.errno, f"the folder can't be locked: {exc.strerror}", self._path
-            ) from exc
-
-    def _acquire(self) -> bool:
-        me = _identity()
-        while True:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-            if not self._lock(fd):
-                os.close(fd)
-                who = _read(self._path)
-                if who is None:
-                    raise self._refused(None)
-                if {**me, **who} == me:  # another saver of this process
-                    return False
-                if _alive(who):
-                    raise self._refused(who)
-                # A child of a dead process still has its lock open. A new file is a new lock.
-                self._remove()
-                continue
+        before: dict[str, Any] | None = None
+        with _PROCESS.mutex:
+            if self.is_current:
+                return False
+            self.release()
             try:
-                same = os.path.samestat(os.fstat(fd), os.stat(self._path))
-            except FileNotFoundError:
-                same = False
-            if same:
-                break
-            os.close(fd)  # its former holder removed it in this moment
-        who = _read(self._path)
-        if who is not None:
-            _logger.info("Taking over the lock of process %s on %s.", who["pid"], who.get("host"))
-        try:
-            os.ftruncate(fd, 0)
-            os.write(fd, json.dumps(me).encode())
-        except BaseException:
-            os.close(fd)
-            raise
-        self._fd, self._pid = fd, me["pid"]
-        return True
+                held, before = self._take()
+                is_first = held.users == 0 and not any(
+                    os.path.samestat(other.folder, held.folder)
+                    for other in _PROCESS.held
+                    if other is not held and other.users and not other.file.closed
+                )
+                held.users += 1
+                self._held = held
+                if is_first and when_first is not None:
+                    when_first()
+            except BaseException as exc:
+                self.release()
+                if isinstance(exc, OSError) and not isinstance(exc, CheckpointError):
+                    raise CheckpointWriteError(
+                        exc.errno, f"the folder can't be locked: {exc.strerror}", self._path
+                    ) from exc
+                raise
+        if before is not None:
+            _logger.info(
+                "Process %s on %s ended without removing its lock file.",
+                before["pid"],
+                before["host"],
+            )
+        return is_first
 
-    def _lock(self, fd: int) -> bool:
-        if fcntl is None:
-            who = _read(self._path)
-            return who is None or not _alive(who)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return False
-        return True
+    def _take(self) -> tuple[_Held, dict[str, Any] | None]:
+        """Return the process's lock of the folder, and who ended without removing the file."""
+        for _ in range(_ATTEMPTS):
+            file = None
+            try:
+                file = _open(self._path)
+                status = os.fstat(file.fileno())
+                self._refuse_foreign(status)
+                for held in _PROCESS.held:
+                    if not held.file.closed and os.path.samestat(held.status, status):
+                        file.close()
+                        return held, None
+                if not _try_lock(file.fileno()):
+                    raise self._refused(_read(file.fileno()))
+                folder = os.stat(self.folder)
+                if _is_at(self._path, status):
+                    before = _read(file.fileno())
+                    _write(file.fileno())
+                    held = _Held(file, status, folder)
+                    _PROCESS.held.add(held)
+                    return held, before
+                file.close()  # its last holder removed it in this moment
+            except BaseException as exc:
+                if file is not None:
+                    file.close()
+                if isinstance(exc, OSError) and exc.errno == errno.ELOOP:
+                    raise self._foreign("a symbolic link", errno.ELOOP) from exc
+                raise
+        raise self._foreign("replaced again and again", errno.EAGAIN)
 
-    def _refused(self, who: dict[str, Any] | None) -> CheckpointLockedError:
-        by = "another process" if who is None else f"process {who['pid']} on {who.get('host')}"
-        return CheckpointLockedError(
-            f"{by} saves into {self.folder}; nothing was touched. Two trainings need two folders; "
-            f"if it is a leftover, end that process"
+    def _refuse_foreign(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise self._foreign("not a regular file", errno.EINVAL)
+        if status.st_nlink > 1:  # 0: it was removed since it was opened
+            raise self._foreign(f"a file with {status.st_nlink} hard links", errno.EMLINK)
+
+    def _foreign(self, what: str, number: int) -> CheckpointWriteError:
+        return CheckpointWriteError(
+            number, f"the folder can't be locked: the lock file is {what}; remove it", self._path
         )
 
-    def _remove(self) -> None:
-        try:
-            os.unlink(self._path)
-        except OSError:  # gone already, or not ours to remove: the lock itself is what counts
-            pass
+    def _refused(self, who: dict[str, Any] | None) -> CheckpointLockedError:
+        by = "another process" if who is None else f"process {who['pid']} on {who['host']}"
+        return CheckpointLockedError(
+            f"{by} saves into {self.folder}; nothing was touched. Give each run its own folder. "
+            f"If that process should not be running, end it and its children"
+        )
 
     def release(self) -> None:
-        """Give the lock back; harmless if it is not held."""
-        if self.held:
-            self._remove()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Give the lock back; harmless if it is not held.
+
+        The process keeps it as long as another of its savers uses it.
+        """
+        with _PROCESS.mutex:
+            held = self._held
+            if held is None:
+                return
+            if held.users <= 1 and self.is_current:
+                with contextlib.suppress(OSError):  # the lock is what counts
+                    os.unlink(self._path)
+            # In this order: if a Ctrl-C comes in between, `held` counts too many users, never too
+            # few, and ends with its last reference.
+            self._held = None
+            held.users -= 1
+            if held.users <= 0:
+                held.file.close()
 
     def __del__(self) -> None:
         self.release()
+
+
+def _is_at(path: str, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), status)
+    except OSError:
+        return False

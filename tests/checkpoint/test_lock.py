@@ -1,7 +1,10 @@
 """One process at a time saves into a folder."""
 
+import copy
+import gc
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -77,7 +80,7 @@ def test_a_lock_left_by_a_dead_process_is_taken_over(tmp_path, start):
     Saver().save(make_session(), tmp_path / "m", 1)
 
 
-def test_a_lock_that_a_dead_processs_child_still_has_open_is_taken_over(tmp_path, start):
+def test_a_child_by_fork_does_not_keep_the_lock_of_its_dead_parent(tmp_path, start):
     process = start(tmp_path, "fork")
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -157,16 +160,35 @@ def test_a_damaged_lock_file_that_nobody_holds_is_taken_over(tmp_path, content):
     assert FolderLock(str(tmp_path)).acquire()
 
 
-def test_a_lock_of_another_process_with_the_same_number_is_stale(tmp_path):
-    who = {"pid": os.getpid(), "host": socket.gethostname(), "began": "1@another boot"}
+STALE = [
+    {"pid": os.getpid(), "host": socket.gethostname(), "began": "1@another boot"},
+    {"pid": os.getpid(), "host": socket.gethostname()},
+    {"pid": 1, "host": socket.gethostname()},
+    {"pid": 1, "host": "another", "began": "1"},
+    {"pid": 10**40, "host": "x\x1b[2J"},
+]
+
+
+@pytest.mark.parametrize("who", STALE, ids=str)
+def test_a_file_that_nobody_locks_is_no_lock_whatever_it_says(tmp_path, who):
     (tmp_path / LOCK_FILE).write_text(json.dumps(who))
     assert holder_of(tmp_path) is None
+    lock = FolderLock(str(tmp_path))
+    assert lock.acquire()
+    assert holder_of(tmp_path)["pid"] == os.getpid()
 
 
-def test_a_holder_on_another_host_is_believed_to_live(tmp_path):
-    who = {"pid": 1, "host": "another", "began": "1"}
+@pytest.mark.parametrize("who", [*STALE, {"pid": 2**22 + 1, "host": socket.gethostname()}], ids=str)
+def test_a_lock_is_not_taken_from_its_holder_whatever_the_file_says(tmp_path, start, who):
+    # In another pid namespace the holder's number is nobody's, or somebody else's.
+    start(tmp_path)
     (tmp_path / LOCK_FILE).write_text(json.dumps(who))
-    assert holder_of(tmp_path) == who
+    with pytest.raises(
+        CheckpointLockedError, match=r"saves into .*; nothing was touched"
+    ) as caught:
+        FolderLock(str(tmp_path)).acquire()
+    assert str(caught.value).isprintable()
+    assert json.loads((tmp_path / LOCK_FILE).read_text()) == who
 
 
 def test_a_lock_whose_holder_has_not_said_who_it_is(tmp_path, start):
@@ -174,6 +196,130 @@ def test_a_lock_whose_holder_has_not_said_who_it_is(tmp_path, start):
     (tmp_path / LOCK_FILE).write_text("")
     with pytest.raises(CheckpointLockedError, match="another process saves into"):
         FolderLock(str(tmp_path)).acquire()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe", "link to a pipe"])
+def test_a_lock_file_that_is_not_ours_is_refused_and_left_alone(tmp_path, kind):
+    thesis, lock = tmp_path / "thesis.tex", tmp_path / "ckpt" / LOCK_FILE
+    lock.parent.mkdir()
+    thesis.write_text("years of work")
+    os.mkfifo(tmp_path / "pipe")
+    if kind == "hard link":
+        os.link(thesis, lock)
+    elif kind == "pipe":
+        os.mkfifo(lock)
+    else:
+        target = {"link": "thesis.tex", "dangling link": "new.txt", "link to a pipe": "pipe"}[kind]
+        lock.symlink_to(tmp_path / target)
+    with pytest.raises(
+        CheckpointWriteError, match=r"can't be locked: the lock file is .*; remove it"
+    ):
+        Saver().save(make_session(), lock.parent / "m", 1)
+    assert holder_of(lock.parent) is None
+    assert thesis.read_text() == "years of work"
+    assert os.path.lexists(lock)
+    assert sorted(os.listdir(tmp_path)) == ["ckpt", "pipe", "thesis.tex"]
+    assert os.listdir(lock.parent) == [LOCK_FILE]
+
+
+def test_a_lock_file_that_is_replaced_again_and_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("runloop.checkpoint.lock._is_at", lambda *_: False)
+    with pytest.raises(CheckpointWriteError, match="the lock file is replaced again and again"):
+        FolderLock(str(tmp_path)).acquire()
+
+
+def test_a_system_without_flock_warns(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("runloop.checkpoint.lock.fcntl", None)
+    assert FolderLock(str(tmp_path)).acquire()
+    assert "This system has no flock" in caplog.text
+    assert holder_of(tmp_path) is None
+
+
+def descriptors():
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors")
+@pytest.mark.parametrize(
+    "clone", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_a_copy_of_a_lock_is_not_held_and_closes_nothing(tmp_path, clone):
+    lock = FolderLock(str(tmp_path))
+    lock.acquire()
+    other = clone(lock)
+    assert not other.held
+    before = descriptors()
+    other.release()
+    del other
+    gc.collect()
+    assert descriptors() == before
+    assert lock.is_current
+    other = clone(lock)
+    assert not other.acquire()  # both are of this process
+    lock.release()
+    assert other.is_current
+    stranger = os.open(tmp_path, os.O_RDONLY)
+    lock.release()
+    other.release()
+    os.fstat(stranger)
+    os.close(stranger)
+
+
+def test_the_first_of_a_process_is_told_before_another_gets_the_lock(tmp_path):
+    order = []
+    locks = [FolderLock(str(tmp_path)) for _ in range(8)]
+    barrier = threading.Barrier(8)
+
+    def work(lock):
+        barrier.wait()
+        lock.acquire(lambda: order.append("first"))
+        order.append("in")
+
+    threads = [threading.Thread(target=work, args=(lock,)) for lock in locks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert order == ["first", *["in"] * 8]
+    locks[0].release()
+    assert not FolderLock(str(tmp_path)).acquire(lambda: order.append("again"))
+    assert order.count("again") == 0
+
+
+def replace_lock(folder):
+    os.unlink(os.path.join(folder, LOCK_FILE))
+    with open(os.path.join(folder, LOCK_FILE), "w"):
+        pass
+
+
+def replace_folder(folder):
+    os.rename(folder, f"{folder}.old")
+    os.mkdir(folder)
+
+
+DISTURBANCES = {
+    "removed": lambda folder: os.unlink(os.path.join(folder, LOCK_FILE)),
+    "replaced": replace_lock,
+    "moved": lambda folder: os.rename(folder, f"{folder}.old"),
+    "folder replaced": replace_folder,
+}
+
+
+@pytest.mark.parametrize("how", DISTURBANCES)
+def test_a_holder_notices_that_its_lock_is_gone(tmp_path, how):
+    folder = tmp_path / "ckpt"
+    folder.mkdir()
+    lock = FolderLock(str(folder))
+    lock.acquire()
+    lock.check()
+    DISTURBANCES[how](folder)
+    with pytest.raises(
+        CheckpointLockedError, match=r"is lost: its file .runloop.lock or the folder"
+    ):
+        lock.check()
+    there = folder.exists() and os.listdir(folder)
+    lock.release()
+    assert (folder.exists() and os.listdir(folder)) == there  # nothing of another's was removed
 
 
 def test_a_folder_that_cant_be_locked(tmp_path):
