@@ -2,8 +2,8 @@
 
 See ``docs/testing-hooks.md``, and ``docs/from-tensorflow.md`` for tests that import TensorFlow.
 
-It stands outside of the package, since pytest imports it at every start, and importing a module of
-the package would import all of runloop, and NumPy. Here runloop is imported when it is first used.
+It lives outside the package because pytest imports it at every start: a module of the package would
+import runloop and NumPy each time. Here they are imported at first use.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["fake_clock", "hook_harness", "memory_writer", "recording_hook"]
 
 
 class _AbandonedError(Exception):
-    """A test has left a harness open."""
+    """Closes a harness that a test left open."""
 
 
 @pytest.fixture
 def fake_clock() -> Iterator[FakeClock]:
-    """A ``FakeClock`` that everything which the test makes asks for the time."""
+    """A ``FakeClock``, used by everything that the test creates."""
     from runloop.testing import FakeClock
 
     with FakeClock().use() as clock:
@@ -35,7 +35,7 @@ def fake_clock() -> Iterator[FakeClock]:
 
 @pytest.fixture
 def hook_harness() -> Iterator[Callable[..., HookHarness]]:
-    """``HookHarness``, to be called with its arguments; what is left open is closed, without end."""
+    """``HookHarness``, to be called with its arguments. Open ones are closed after the test, without ``end``."""
     from runloop.testing import HookHarness
 
     made: list[HookHarness] = []
@@ -72,18 +72,18 @@ def pytest_addoption(parser: Any) -> None:
     group.addoption(
         "--runloop-trace",
         action="store_true",
-        help="under a failing test, print how the hooks of its monitored sessions were called",
+        help="print below each failing test how the hooks of its monitored sessions were called",
     )
     group.addoption(
         "--runloop-tf",
         action="store_true",
-        help="let `import tensorflow` give runloop.compat.tf",
+        help="make `import tensorflow` import runloop.compat.tf",
     )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: Any) -> Generator[None, Any, Any]:
-    """Put runloop in TensorFlow's place before the first conftest.py is imported, if asked to."""
+    """With ``--runloop-tf``, replace TensorFlow by runloop before the first conftest.py is imported."""
     if early_config.known_args_namespace.runloop_tf:
         from runloop.compat.tf import install
 
@@ -94,14 +94,14 @@ def pytest_load_initial_conftests(early_config: Any) -> Generator[None, Any, Any
 # -- the lifecycle of a failing test -------------------------------------------------------------
 
 
-# What went wrong is at the end; a test that makes hundreds of sessions has thousands of events.
+# A test with hundreds of sessions has thousands of events, and the last ones matter.
 _MOST_EVENTS = 200
 _RECORDER: pytest.StashKey[Any] = pytest.StashKey()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Record all monitored sessions of the test and of its fixtures, if asked to."""
+    """With ``--runloop-trace``, record all monitored sessions of the test and its fixtures."""
     if not item.config.getoption("runloop_trace"):
         return (yield)
     from runloop.testing import LifecycleRecorder
@@ -115,11 +115,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put what was recorded under the report of a failure."""
+    """Add the recording to the report of a failure."""
     report = yield
     recorder = item.stash.get(_RECORDER, None)
     if recorder is not None and report.failed:
-        table = _last(recorder.table(100)) if recorder.events else "no monitored session was made"
+        table = (
+            _last(recorder.table(100)) if recorder.events else "no monitored session was created"
+        )
         report.sections.append((f"runloop lifecycle ({report.when})", table))
     return report
 
@@ -136,7 +138,7 @@ def _last(table: str) -> str:
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Show where two lists of events begin to differ, line by line, with a few lines around."""
+    """Show where two lists of events differ, line by line, with a few lines of context."""
     if op != "==" or not (isinstance(left, list) and isinstance(right, list)):
         return None
     if not any(type(item).__module__ == "runloop.testing.events" for item in (*left, *right)):

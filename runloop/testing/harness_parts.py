@@ -48,18 +48,18 @@ class Action(NamedTuple):
 
 
 class ScriptedCreator:
-    """Creates the harness's sessions, whose runs fail when they are told to.
+    """Creates the harness's sessions, whose runs fail on request.
 
     Args:
         graph: The graph.
         checkpoint_dir: The folder that the sessions are restored from, if any.
         start_step: The global step of a session that is not restored.
-        begin_run: Called before each run; says whether it is one that may fail.
-        created: Called with each session, before any hook sees it.
+        begin_run: Called before each run of a session; returns whether the run may be failed.
+        created: Called when a session was created, before the hooks see it.
 
     Attributes:
         failures: The exceptions that the next runs raise.
-        runs_left: How many runs have data yet; ``None`` for all of them.
+        runs_left: How many more runs have data; ``None``: no limit.
         graph: The graph.
     """
 
@@ -92,7 +92,7 @@ class ScriptedCreator:
                 self._fail_if_told()
             return original(*args, **kwargs)
 
-        session.run = run  # type: ignore[method-assign]  # what stands between hooks and graph
+        session.run = run  # type: ignore[method-assign]  # between the hooks and the graph
         return session
 
     def _initialize(self, _: Scaffold, session: Any) -> None:
@@ -155,7 +155,7 @@ class ScalarLog:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Stop listening, at the end of the ``with`` block, to writers found inside of it."""
+        """At the end of the ``with`` block, stop listening to the writers that were added in it."""
         before = len(self._undo)
         try:
             yield
@@ -164,7 +164,7 @@ class ScalarLog:
                 self._undo.pop()()
 
     def listen_to(self, hooks: Iterable[Any]) -> None:
-        """Note what is written to the writers that ``hooks`` hold as attributes."""
+        """Record what is written to the writers that ``hooks`` hold as attributes."""
         for hook in hooks:
             for writer in getattr(hook, "__dict__", {}).values():
                 if isinstance(writer, type) or not isinstance(writer, SummaryWriter):
@@ -195,7 +195,7 @@ class ScalarLog:
 
 
 def scripted(name: str, values: Any, start: int) -> Callable[[Any], Any]:
-    """Return a function of ``global_step`` that gives the scripted values of one output.
+    """Return a function of ``global_step`` that returns the scripted values of one output.
 
     Raises:
         ValueError: If ``values`` is an empty list.
@@ -224,15 +224,15 @@ def fake_clock() -> FakeClock:
 
 
 def give_clock(hook: Any, clock: Clock) -> None:
-    """Give ``clock`` to a hook and its timers where they have the system's."""
+    """Replace the system's clock in a hook and its timers by ``clock``."""
     for owner in (hook, *getattr(hook, "__dict__", {}).values()):
         own = getattr(owner, "__dict__", {})
         if isinstance(own.get("_clock"), clocks.SystemClock):
-            owner._clock = clock  # noqa: SLF001  # what runloop's own hooks and timers call it
+            owner._clock = clock  # noqa: SLF001  # its name in runloop's own hooks and timers
 
 
 def makes_hooks(given: Any) -> bool:
-    """Return whether ``given`` is to be called for the hooks."""
+    """Return whether ``given`` makes hooks, rather than being one."""
     is_hook = all(callable(getattr(given, name, None)) for name in HOOK_METHODS)
     return callable(given) and (isinstance(given, type) or not is_hook)
 

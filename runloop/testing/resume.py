@@ -1,4 +1,4 @@
-"""``assert_resume_exact``: that a program which is interrupted ends where it would have ended."""
+"""``assert_resume_exact``: a program that was interrupted must end as if it had not been."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _CHILD_SECS = 300
 
 
 class _Interrupted(BaseException):
-    """Stands for whatever ends a process: not caught by ``except Exception``."""
+    """Interrupts a program; ``except Exception`` does not catch it."""
 
 
 class _Outcome(NamedTuple):
-    """What a run began and ended with."""
+    """The first step of a run, and its state at the end."""
 
     first_step: int
     tensors: dict[str, np.ndarray[Any, Any]]
@@ -47,10 +47,10 @@ def assert_resume_exact(
     *,
     kill: bool = False,
 ) -> None:
-    """Run a program once straight through and once with interruptions; compare every bit.
+    """Run a program once without and once with interruptions; compare every bit of the result.
 
         def make_run(checkpoint_dir, hooks):
-            graph = build()                                   # everything anew
+            graph = build()                                   # a new graph, new objects
             with rl.MonitoredTrainingSession(
                 graph=graph, checkpoint_dir=checkpoint_dir, save_checkpoint_steps=2, hooks=hooks
             ) as session:
@@ -59,25 +59,25 @@ def assert_resume_exact(
 
         assert_resume_exact(make_run, steps=10, interrupt_at=[3, 7])
 
-    An interruption comes after a step is wholly done: an exception that leaves the ``with`` block,
-    with which no ``end`` is called and nothing more is saved. Then ``make_run`` is called again with
-    the same folder. Compared are the variables, all attached state, and the state of hooks, at the
-    end of the last run.
+    An interruption comes after a whole step, as an exception that leaves the ``with`` block: no
+    ``end`` is called and nothing more is saved. Then ``make_run`` is called again with the same
+    folder. At the end of the last run the variables, all attached state and the hooks' state are
+    compared.
 
     Args:
-        make_run: Runs the program: makes everything anew, restores from and saves to
-            ``checkpoint_dir``, and goes on until ``should_stop()``. It must give ``hooks`` to its
-            session: they stop it, look at it, and interrupt it.
+        make_run: Runs the program: creates all its objects, restores from and saves to
+            ``checkpoint_dir``, and runs until ``should_stop()``. It must pass ``hooks`` on to its
+            session: they stop it, read its state, and interrupt it.
         steps: The global step at which the program ends.
         interrupt_at: The global step, or the ascending steps, after which it is interrupted.
-        kill: Whether each interruption is a process of its own that kills itself by SIGKILL.
+        kill: Run each interrupted part in another process, which kills itself with SIGKILL.
             ``make_run`` must be a function that another process can import: defined at the top of
-            its file. It is run with the present ``sys.path``.
+            its file. That process gets the present ``sys.path``.
 
     Raises:
         AssertionError: If something differs: names the first tensor or value, where, and by how
-            much. If the program did not come to a step where it is to be interrupted, did not
-            come to its end, or began at step 0 again after every interruption.
+            much. If the program did not reach a step where it is to be interrupted, did not end
+            normally, or started at step 0 again after every interruption.
         ValueError: If ``interrupt_at`` is not ascending between 0 and ``steps``, or ``make_run``
             can't be imported by another process.
     """
@@ -100,7 +100,7 @@ def assert_resume_exact(
     where = f"interrupted after step {', '.join(map(str, points))} of {steps}"
     if points[-1] > 0 and resumed.first_step == 0:
         raise AssertionError(
-            f"{where}, the program began at step 0 again: nothing was resumed. Save to "
+            f"{where}, the program started at step 0 again: nothing was resumed. Save to "
             f"checkpoint_dir, and more often (save_checkpoint_steps=1)"
         )
     difference = _first_difference(straight, resumed)
@@ -146,8 +146,8 @@ def _run_to_end(make_run: MakeRun, folder: str, steps: int) -> _Outcome:
     make_run(folder, [observer, StopAtStepHook(last_step=steps)])
     if observer.outcome is None:
         raise AssertionError(
-            f"make_run came back without having ended its session normally: it must give the "
-            f"hooks it gets to a monitored session, and run it until should_stop() (steps={steps})"
+            f"make_run returned, but its session has not ended normally: make_run must pass its "
+            f"hooks to a monitored session and run that until should_stop() (steps={steps})"
         )
     return observer.outcome
 
@@ -161,7 +161,7 @@ def _run_to_interruption(make_run: MakeRun, folder: str, steps: int, point: int)
         make_run(folder, interrupting_hooks(steps, point, _interrupt))
     except _Interrupted:
         return
-    raise AssertionError(f"make_run came back before it was interrupted after step {point}")
+    raise AssertionError(f"make_run returned before it was interrupted after step {point}")
 
 
 def interrupting_hooks(steps: int, point: int, interrupt: Callable[[], None]) -> list[Any]:
@@ -194,7 +194,7 @@ def _run_to_death(address: list[str], folder: str, steps: int, point: int) -> No
     )
     if ended.returncode != -signal.SIGKILL:
         raise AssertionError(
-            f"the process that was to be killed after step {point} ended by itself with status "
+            f"the process was to be killed after step {point}, but it ended before, with status "
             f"{ended.returncode}:\n{ended.stderr[-2000:]}"
         )
 
@@ -217,7 +217,7 @@ def _first_difference(straight: _Outcome, resumed: _Outcome) -> str | None:
 def _array_difference(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> str | None:
     if one.dtype != two.dtype or one.shape != two.shape:
         return (
-            f"is {one.dtype} of shape {one.shape} straight through, {two.dtype} of shape "
+            f"is {one.dtype} of shape {one.shape} uninterrupted, {two.dtype} of shape "
             f"{two.shape} resumed"
         )
     bytes_one, bytes_two = (
@@ -234,7 +234,7 @@ def _array_difference(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> s
     by = ""
     if one.dtype.kind in "iufc":
         by = f", a difference of {abs(complex(right) - complex(left)):.3g}"
-    return f"differs first{at}: {left} straight through, {right} resumed{by}{count}"
+    return f"differs first{at}: {left} uninterrupted, {right} resumed{by}{count}"
 
 
 def _value_difference(path: str, one: Any, two: Any) -> str | None:
@@ -245,6 +245,6 @@ def _value_difference(path: str, one: Any, two: Any) -> str | None:
     elif type(one) is type(two) and one == two:
         return None
     else:
-        return f"state {path.lstrip('/')!r} is {one!r} straight through, {two!r} resumed"
+        return f"state {path.lstrip('/')!r} is {one!r} uninterrupted, {two!r} resumed"
     found = (_value_difference(*pair) for pair in pairs)
     return next((difference for difference in found if difference), None)

@@ -1,4 +1,4 @@
-"""The process that ``assert_resume_exact(kill=True)`` lets die.
+"""The process that kills itself for ``assert_resume_exact(kill=True)``.
 
 ``python -m runloop.testing.resume_child MODULE NAME FILE CHECKPOINT_DIR STEPS POINT``
 """
@@ -19,7 +19,7 @@ __all__: list[str] = []
 
 
 def _load(module: str, file: str) -> Any:
-    """Return the module by its name, or where that leads nowhere (tests, scripts) by its file."""
+    """Import the module by its name, or (a test, a script) by its file."""
     try:
         if module != "__main__" and importlib.util.find_spec(module) is not None:
             return importlib.import_module(module)
@@ -27,7 +27,7 @@ def _load(module: str, file: str) -> Any:
         pass
     spec = importlib.util.spec_from_file_location("runloop_resume_program", file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"there is no module {module!r}, and {file!r} can't be imported")
+        raise ImportError(f"module {module!r} not found, and file {file!r} can't be imported")
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = loaded
     spec.loader.exec_module(loaded)

@@ -1,4 +1,4 @@
-"""Small programs that show the lifecycle: what ``python -m runloop lifecycle`` runs."""
+"""Small programs that show the lifecycle; ``python -m runloop lifecycle`` runs them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 
 
 class Scenario(NamedTuple):
-    """A program, and what it shows.
+    """A program that shows one thing.
 
     Attributes:
-        title: One sentence.
-        run: Runs it, with a folder for checkpoints.
+        title: What it shows, in a sentence.
+        run: Runs the program, with a folder for checkpoints.
     """
 
     title: str
@@ -41,10 +41,10 @@ class Scenario(NamedTuple):
 
 
 def play(name: str) -> LifecycleRecorder:
-    """Run the scenario ``name`` on a clock of its own and return what was recorded.
+    """Run the scenario ``name`` with a fake clock and return the recorder.
 
     Raises:
-        KeyError: If there is none of that name.
+        KeyError: If ``name`` is not in :data:`SCENARIOS`.
     """
     scenario = SCENARIOS[name]
     recorder = LifecycleRecorder()
@@ -57,7 +57,7 @@ def play(name: str) -> LifecycleRecorder:
 
 
 class WatchLoss(SessionRunHook):
-    """Asks for the loss with each run."""
+    """Fetches the loss with each run."""
 
     def before_run(self, run_context: RunContext) -> RunArgs:
         """Ask for it."""
@@ -71,7 +71,7 @@ class WatchLoss(SessionRunHook):
 
 
 class CountRuns(SessionRunHook):
-    """Counts runs, and has the count in every checkpoint."""
+    """Counts runs; the count is in every checkpoint."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -81,7 +81,7 @@ class CountRuns(SessionRunHook):
         return {"count": self.count}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a count."""
+        """Continue from a saved count."""
         self.count = state["count"]
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
@@ -90,7 +90,7 @@ class CountRuns(SessionRunHook):
 
 
 class SetUp(SessionRunHook):
-    """Overrides two methods: the others are not called at all."""
+    """Overrides two methods; the others are never called."""
 
     def begin(self) -> None:
         """Do nothing."""
@@ -108,7 +108,7 @@ class FeedRate(SessionRunHook):
 
 
 class FeedWarmup(SessionRunHook):
-    """Feeds a learning rate as well, which is one too many."""
+    """Feeds the learning rate too: a conflict."""
 
     def before_run(self, run_context: RunContext) -> RunArgs:
         """Feed it."""
@@ -119,7 +119,7 @@ class FeedWarmup(SessionRunHook):
 
 
 def _graph(*, batches: int | None = None, fails: dict[int, Exception] | None = None) -> Graph:
-    """Return a graph; ``fails`` says at which step ``train`` raises what, once."""
+    """Return a graph; ``fails`` maps steps to what ``train`` raises there, once."""
     failures = dict(fails or {})
 
     def work(step: int) -> None:
@@ -199,21 +199,20 @@ def _feed_conflict(_: str) -> None:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    "normal": Scenario("Two runs with two hooks, and a normal end.", _normal),
-    "stop": Scenario("A hook asks to stop, and the loop sees it by should_stop().", _stop),
-    "out-of-data": Scenario("The input comes to its end: that is a normal end, too.", _out_of_data),
-    "error": Scenario("An op fails: no after_run, no end, and the error goes on.", _error),
+    "normal": Scenario("Two runs with two hooks, then a normal end.", _normal),
+    "stop": Scenario("A hook requests a stop; the loop learns it from should_stop().", _stop),
+    "out-of-data": Scenario("The input is exhausted, which is a normal end.", _out_of_data),
+    "error": Scenario("An op fails: after_run and end are skipped, the error is raised.", _error),
     "abort-and-recover": Scenario(
-        "The session is lost in a run: another one is made from the checkpoint, and the same call "
-        "is made again.",
+        "The session is lost in a run: a new one is created from the checkpoint, and the run is "
+        "repeated.",
         _abort_and_recover,
     ),
     "restart": Scenario(
-        "A process is interrupted, and another one goes on from its checkpoint, hooks' state "
-        "included.",
+        "A process is interrupted; the next one resumes from its checkpoint, with the hooks' state.",
         _restart,
     ),
     "feed-conflict": Scenario(
-        "Two hooks feed one thing: an error, before anything runs.", _feed_conflict
+        "Two hooks feed the same tensor: an error before anything runs.", _feed_conflict
     ),
 }

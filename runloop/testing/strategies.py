@@ -1,4 +1,4 @@
-"""Strategies for hypothesis: state, fetches, programs, and lives of a session.
+"""Strategies for hypothesis: state, fetches, programs, and schedules for a harness.
 
     @given(array_trees())
     def test_my_saver_keeps_every_bit(tree): ...
@@ -48,8 +48,8 @@ def names() -> st.SearchStrategy[str]:
 def array_dtypes() -> st.SearchStrategy[np.dtype[Any]]:
     """Every dtype that can be saved, in both byte orders.
 
-    Bool, integers, ``float16`` to ``float64``, both complex ones, ``datetime64``; and, where
-    ``ml_dtypes`` is installed, ``bfloat16`` and two kinds of ``float8``.
+    Bool, integers, ``float16`` to ``float64``, both complex dtypes and ``datetime64``; with
+    ``ml_dtypes`` installed also ``bfloat16`` and two kinds of ``float8``.
     """
     strategies: list[st.SearchStrategy[Any]] = [
         hnp.boolean_dtypes(),
@@ -83,7 +83,7 @@ def arrays(
     dtype = np.dtype(draw(array_dtypes() if dtypes is None else dtypes))
     shape = draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=max_side))
     size = int(np.prod(shape, dtype=int)) * dtype.itemsize
-    if dtype.kind == "b":  # other bytes than 0 and 1 are no bools
+    if dtype.kind == "b":  # a bool may hold only the bytes 0 and 1
         array = draw(hnp.arrays(dtype, shape))
     else:
         raw = draw(st.binary(min_size=size, max_size=size))
@@ -96,11 +96,11 @@ def arrays(
 def array_trees(
     leaves: st.SearchStrategy[Any] | None = None, *, max_leaves: int = 6
 ) -> st.SearchStrategy[Any]:
-    """Nested state as can be attached to a graph: arrays in lists, tuples and dicts, or one array.
+    """Nested state that a graph can attach: arrays in lists, tuples and dicts, or a single array.
 
     Args:
         leaves: A strategy of leaves; :func:`arrays` by default.
-        max_leaves: About how many there are at most.
+        max_leaves: About how many leaves there may be.
     """
     keys: st.SearchStrategy[Hashable] = st.one_of(names(), st.integers(0, 9))
     return st.recursive(
@@ -121,7 +121,7 @@ class Pair(NamedTuple):
     second: Any
 
 
-Triple = namedtuple("Triple", "a b c")  # noqa: PYI024  # the untyped kind is one of the cases
+Triple = namedtuple("Triple", "a b c")  # noqa: PYI024  # an untyped named tuple is one of the cases
 Triple.__doc__ = "A named tuple without types."
 
 
@@ -152,14 +152,14 @@ class Slotted:
 def fetch_structures(
     leaves: st.SearchStrategy[Any] | None = None, *, max_leaves: int = 12
 ) -> st.SearchStrategy[Any]:
-    """Structures as ``Session.run`` takes them, empty ones and a bare leaf among them.
+    """Structures that ``Session.run`` takes, including empty ones and a bare leaf.
 
     Lists, tuples, named tuples of both kinds, dicts and other mappings, dataclasses.
 
     Args:
-        leaves: A strategy of fetches, e.g. ``st.sampled_from(["loss", "w"])``; by default what
-            every :class:`~runloop.testing.HookHarness` has: ``"global_step"`` and ``"train"``.
-        max_leaves: About how many there are at most.
+        leaves: A strategy of fetches, e.g. ``st.sampled_from(["loss", "w"])``; by default
+            ``"global_step"`` and ``"train"``, which every :class:`~runloop.testing.HookHarness` has.
+        max_leaves: About how many leaves there may be.
     """
 
     def keyed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[Any, Any]]:
@@ -192,9 +192,9 @@ def fetch_structures(
 def programs(draw: st.DrawFn, max_ops: int = 9) -> list[OpSpec]:
     """Programs of 1 to ``max_ops`` ops, in any order of definition.
 
-    ``build_program`` of :mod:`runloop.testing.programs` makes a graph of one, ``run_model`` foretells
-    its runs. Ops read and update variables, train, need each other and wait for each other; each
-    variable is updated by one op at most.
+    ``build_program`` of :mod:`runloop.testing.programs` builds the graph of one, ``run_model``
+    predicts its runs. Ops read and update variables, train, need each other and wait for each
+    other; at most one op updates each variable.
     """
     updated = iter(draw(st.permutations(PROGRAM_VARIABLES)))
     specs = []
@@ -217,13 +217,13 @@ def programs(draw: st.DrawFn, max_ops: int = 9) -> list[OpSpec]:
 
 
 def schedules(*, max_actions: int = 8) -> st.SearchStrategy[list[Action]]:
-    """What may happen to a session, for :meth:`HookHarness.play`.
+    """Schedules for :meth:`HookHarness.play`.
 
-    Runs, runs that fail and are caught, sessions that are lost and made anew, time that passes; and
-    at the end, perhaps, data that ends, or a ``with`` block that is left, normally or by an error.
+    Runs, failed runs that the program catches, lost sessions, and time that passes. The last action
+    may be exhausted data, or leaving the ``with`` block, normally or by an error.
 
     Args:
-        max_actions: How many there are at most.
+        max_actions: The most actions there may be.
     """
     make: Callable[..., st.SearchStrategy[Action]] = st.builds
     going_on = st.one_of(

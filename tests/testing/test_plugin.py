@@ -91,7 +91,7 @@ def test_the_lifecycle_of_a_failing_test_is_printed_if_asked_for(pytester):
             "   1  RecordingHook    after_run*",
             "*test_without_a_session*",
             "*runloop lifecycle (call)*",
-            "no monitored session was made",
+            "no monitored session was created",
         ]
     )
     assert result.stdout.str().count("runloop lifecycle") == 2

@@ -30,7 +30,7 @@ def test_a_generator_that_is_not_attached_is_found():
         assert_resume_exact(forgets_its_generator, steps=8, interrupt_at=[3, 7])
     assert re.fullmatch(
         r"interrupted after step 3, 7 of 8, resumed at step 6: tensor 'w' differs first at "
-        r"\[0, 0\]: [-\d.]+ straight through, [-\d.]+ resumed, a difference of [\d.]+; "
+        r"\[0, 0\]: [-\d.]+ uninterrupted, [-\d.]+ resumed, a difference of [\d.]+; "
         r"6 of 6 elements differ",
         str(info.value),
     )
@@ -80,7 +80,9 @@ def test_state_that_is_no_tensor_is_compared():
             while not session.should_stop():
                 session.run("train")
 
-    with pytest.raises(AssertionError, match=r"state 'counter/.*count/0' is 4 straight .*, 2 res"):
+    with pytest.raises(
+        AssertionError, match=r"state 'counter/.*count/0' is 4 uninterrupted, 2 res"
+    ):
         assert_resume_exact(run, steps=4, interrupt_at=2)
 
 
@@ -91,12 +93,12 @@ def test_state_that_is_no_tensor_is_compared():
         ({"a": np.zeros(2), "b": np.zeros(1)}, "tensor 'b' is in the resumed run only"),
         (
             {"a": np.zeros((2, 1))},
-            "tensor 'a' is float64 of shape (2,) straight through, float64 of shape (2, 1) resumed",
+            "tensor 'a' is float64 of shape (2,) uninterrupted, float64 of shape (2, 1) resumed",
         ),
         (
             {"a": np.array([0.0, -0.0])},
             (
-                "tensor 'a' differs first at [1]: 0.0 straight through, -0.0 resumed, a difference of "
+                "tensor 'a' differs first at [1]: 0.0 uninterrupted, -0.0 resumed, a difference of "
                 "0; 1 of 2 elements differ"
             ),
         ),
@@ -110,14 +112,14 @@ def test_differences_are_told_in_words(resumed, text):
 
 def test_scalars_and_bools_differ_without_a_place():
     flags = [_Outcome(0, {"f": np.array(value)}, {}) for value in (True, False)]
-    text = "tensor 'f' differs first: True straight through, False resumed"
+    text = "tensor 'f' differs first: True uninterrupted, False resumed"
     assert _first_difference(*flags) == text
 
 
 def test_a_program_that_saves_nothing_is_not_taken_for_one_that_resumes():
     with fails(
         AssertionError,
-        "interrupted after step 2 of 4, the program began at step 0 again: nothing was resumed. "
+        "interrupted after step 2 of 4, the program started at step 0 again: nothing was resumed. "
         "Save to checkpoint_dir, and more often (save_checkpoint_steps=1)",
     ):
         assert_resume_exact(
@@ -127,8 +129,8 @@ def test_a_program_that_saves_nothing_is_not_taken_for_one_that_resumes():
 
 def test_a_program_that_does_not_use_the_hooks():
     text = (
-        "make_run came back without having ended its session normally: it must give the hooks it "
-        "gets to a monitored session, and run it until should_stop() (steps=3)"
+        "make_run returned, but its session has not ended normally: make_run must pass its hooks "
+        "to a monitored session and run that until should_stop() (steps=3)"
     )
     with fails(AssertionError, text):
         assert_resume_exact(lambda folder, hooks: None, steps=3, interrupt_at=1)
@@ -138,14 +140,14 @@ def test_a_program_that_stops_before_it_is_interrupted():
     def run(checkpoint_dir, hooks):
         program(checkpoint_dir, [rl.StopAtStepHook(last_step=2), *hooks])
 
-    with fails(AssertionError, "make_run came back before it was interrupted after step 3"):
+    with fails(AssertionError, "make_run returned before it was interrupted after step 3"):
         assert_resume_exact(run, steps=5, interrupt_at=3)
 
 
 def test_a_process_that_was_not_killed():
     with pytest.raises(
         AssertionError,
-        match="the process that was to be killed after step 3 ended by itself with status 0:",
+        match="the process was to be killed after step 3, but it ended before, with status 0:",
     ):
         assert_resume_exact(ends_by_itself, steps=5, interrupt_at=3, kill=True)
 
@@ -159,7 +161,7 @@ def test_what_another_process_can_not_import():
 
 
 @pytest.mark.parametrize("points", [3, 5, [], [2, 1], [1, 1], [-1]])
-def test_points_that_are_none(points):
+def test_wrong_points_are_refused(points):
     text = (
         "assert_resume_exact: interrupt_at must be ascending steps from 0 to 2, before the end "
         f"at steps=3, got {points!r}"
@@ -174,6 +176,6 @@ def test_another_process_finds_the_function_by_module_or_by_file(tmp_path):
     assert resume_child._load("no_such_module.at_all", str(path)).NAME == "by file"
     assert resume_child._load("__main__", str(path)).NAME == "by file"
     assert resume_child._load("runloop.clock", str(path)) is rl.clock
-    text = "there is no module 'no_such_module', and 'nothing' can't be imported"
+    text = "module 'no_such_module' not found, and file 'nothing' can't be imported"
     with fails(ImportError, text):
         resume_child._load("no_such_module", "nothing")
