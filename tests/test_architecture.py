@@ -20,21 +20,20 @@ import runloop
 PACKAGE = "runloop"
 ROOT = Path(runloop.__file__).parent
 
-# The floors, from the ground up: a module imports only from rows above its own in this table, or from
-# modules of its own package. A package stands for all modules in it that have no row of their own.
-# "" is the package's own `__init__`, the face of all that stands above it here.
-LANDINGS = (
+# The floors, from the ground up: a module imports only from rows above its own in this table, and from
+# its own package. A package stands for all modules in it. "" is the package's `__init__`.
+FLOORS = (
     ("errors", "clock", "messages", "lazy", "nest", "step_stats"),
     ("run", "timers", "coordinator", "data", "observers", "summary"),
-    ("state",),
-    ("graph",),
-    ("plan",),
+    ("state",),  # what has state, and how it becomes tensors and JSON
+    ("graph",),  # what a program consists of
+    ("plan",),  # how one run of it is worked out
     ("session",),
     ("checkpoint",),
     ("hooks",),
-    ("monitored",),
-    ("",),
-    ("compat", "testing", "distributed"),
+    ("monitored",),  # sessions that call hooks
+    ("",),  # the public names; what follows is not imported with them
+    ("compat", "testing"),
     ("cli",),
     ("__main__",),
 )
@@ -102,9 +101,9 @@ def imports_of(name, tree, is_package, known):
     return found
 
 
-def landing_of(name, landings, package=PACKAGE):
+def floor_of(name, floors, package=PACKAGE):
     """The index of the row that holds a module: its own, else that of the nearest package."""
-    rows = {entry: index for index, row in enumerate(landings) for entry in row}
+    rows = {entry: index for index, row in enumerate(floors) for entry in row}
     inner = name[len(package) + 1 :]
     while inner:
         if inner in rows:
@@ -140,17 +139,17 @@ def find_cycle(edges):
     return None
 
 
-def violations(root, landings, package=PACKAGE):
+def violations(root, floors, package=PACKAGE):
     """All that is wrong with the imports of a package, one sentence each."""
     modules = read_modules(root, package)
     problems = [
-        f"{name} is on no landing: give it a row in the table"
+        f"{name} is on no floor: give it a row in the table"
         for name in modules
-        if landing_of(name, landings, package) is None
+        if floor_of(name, floors, package) is None
     ]
     edges = {}
     for name, (tree, is_package) in modules.items():
-        own = landing_of(name, landings, package)
+        own = floor_of(name, floors, package)
         family = name.split(".")[:2]
         for target, line, _ in imports_of(name, tree, is_package, modules):
             if target != package and not target.startswith(package + "."):
@@ -159,7 +158,7 @@ def violations(root, landings, package=PACKAGE):
                 problems.append(f"{name}:{line} imports {target}, which does not exist")
                 continue
             edges.setdefault(name, set()).add(target)
-            other = landing_of(target, landings, package)
+            other = floor_of(target, floors, package)
             if own is None or other is None or other < own:
                 continue
             if other == own and target.split(".")[:2] == family and len(family) > 1:
@@ -171,8 +170,14 @@ def violations(root, landings, package=PACKAGE):
     return list(dict.fromkeys(problems))  # one statement may bring in several names
 
 
-def test_modules_import_only_from_landings_below_their_own():
-    assert violations(ROOT, LANDINGS) == []
+def test_modules_import_only_from_floors_below():
+    assert violations(ROOT, FLOORS) == []
+
+
+def test_the_table_names_only_modules_that_exist():
+    modules = {name.removeprefix(PACKAGE).lstrip(".") for name in read_modules(ROOT)}
+
+    assert [entry for row in FLOORS for entry in row if entry not in modules] == []
 
 
 def test_required_packages_alone_are_imported_at_import_time():
@@ -249,7 +254,7 @@ def test_the_checker_finds_an_import_from_above(tmp_path, source):
     )
 
 
-def test_the_checker_finds_an_import_across_one_landing(tmp_path):
+def test_the_checker_finds_an_import_on_the_same_floor(tmp_path):
     root = make_package(tmp_path, {"left.py": "import house.right", "right.py": ""})
 
     (problem,) = violations(root, (("left", "right"),), "house")
@@ -296,7 +301,7 @@ def test_the_checker_finds_a_module_without_a_row(tmp_path):
 
     (problem,) = violations(root, TABLE, "house")
 
-    assert problem == "house.attic is on no landing: give it a row in the table"
+    assert problem == "house.attic is on no floor: give it a row in the table"
 
 
 def test_the_checker_finds_an_import_of_nothing(tmp_path):

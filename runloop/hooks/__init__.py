@@ -1,4 +1,8 @@
-"""Hooks: the protocol, and the ones that come with runloop."""
+"""Hooks: the protocol, and the hooks that come with runloop.
+
+``base.py`` is the protocol; each other file is one family of hooks. What calls them lives in
+``runloop.monitored``, timers in ``runloop.timers``, what they write with in ``runloop.summary``.
+"""
 
 from typing import TYPE_CHECKING
 

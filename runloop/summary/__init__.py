@@ -3,7 +3,8 @@
     with JsonLinesWriter("logs") as writer:
         writer.add_scalar("loss", 0.5, 100)     # appends a line to logs/metrics.jsonl
 
-Hooks take any of them as ``summary_writer=``, or a writer of torch or tensorboardX.
+Hooks take any of them as ``summary_writer=``, or a writer of torch or tensorboardX. Which scalars
+are written, and when, is decided by hooks in ``runloop.hooks``, not here.
 """
 
 from runloop.summary.fan_out import FanOutWriter
