@@ -68,14 +68,13 @@ class Request(RunContext):
 
     __slots__ = (
         "_after",
-        "_fed_by",
         "_feed_dict",
         "_fetches",
         "_options",
         "_run_metadata",
         "_silent",
     )
-    _fed_by: tuple[tuple[int, Mapping[Any, Any]], ...]
+    _fed_by: tuple[tuple[int, Mapping[Any, Any]], ...] = ()  # not a slot: mostly it stays empty
     _fetches: list[Any]
     _feed_dict: Mapping[Any, Any] | None
     _options: RunOptions
@@ -221,28 +220,24 @@ class Dispatcher:
                 run_metadata.hook_stats = ()  # of the run before
             return session.run(fetches, feed_dict, options, run_metadata), False
         request = self.ask(session, fetches, feed_dict, options, run_metadata)
-        return self._run_asked(session, fetches, request)
-
-    def _run_asked(self, session: Any, fetches: Any, request: Request) -> tuple[Any, bool]:
-        feed_dict, options, metadata = request._feed_dict, request._options, request._run_metadata
-        merged = request._fetches
-        if len(merged) == 1:  # no hook asked for anything: no list to take apart
-            result = session.run(fetches, feed_dict, options, metadata)
-            return result, self.tell(request, self._nothing)
-        try:
-            if type(options) is not MergedOptions and not self._hooks_may_train:
-                self._check_training(session, request)
-            outputs = session.run(merged, feed_dict, options, metadata)
-        except HooksWouldTrainError as exc:
-            refused = exc.left_out
-        except (TypeError, ValueError) as exc:
-            self._note_who_asked(exc, session, request)
-            raise
-        else:
-            return outputs[0], self.tell(request, outputs)
-        # Out of the except clause, so that what is raised from here on has no such context.
-        self._leave_out_training(request, refused)
-        return self._run_asked(session, fetches, request)
+        while True:  # once, and again where what some hooks asked for is left out
+            feed_dict, options = request._feed_dict, request._options
+            merged, metadata = request._fetches, request._run_metadata
+            if len(merged) == 1:  # no hook asked for anything: no list to take apart
+                result = session.run(fetches, feed_dict, options, metadata)
+                return result, self.tell(request, self._nothing)
+            try:
+                if type(options) is not MergedOptions and not self._hooks_may_train:
+                    self._check_training(session, request)
+                outputs = session.run(merged, feed_dict, options, metadata)
+            except HooksWouldTrainError as exc:
+                refused = exc.left_out
+            except (TypeError, ValueError) as exc:
+                self._note_who_asked(exc, session, request)
+                raise
+            else:
+                return outputs[0], self.tell(request, outputs)
+            self._leave_out_training(request, refused)
 
     def ask(
         self,
@@ -277,7 +272,6 @@ class Dispatcher:
         merged = [fetches]
         silent: tuple[int, ...] = ()
         hook_feeds: dict[Any, Any] | None = None
-        fed_by: tuple[tuple[int, Mapping[Any, Any]], ...] = ()
         for index, method in before:
             args = method(request)
             if args is None:
@@ -299,7 +293,7 @@ class Dispatcher:
                 hook_feeds = {} if hook_feeds is None else hook_feeds
                 _check_feeds(hook_feeds, feeds, "Same tensor is fed by two hooks.")
                 hook_feeds.update(feeds)
-                fed_by = (*fed_by, (index, feeds))
+                request._fed_by = (*request._fed_by, (index, feeds))
             if more_options is not None:
                 options = self._new_options() if options is None else options
                 options.merge(more_options)
@@ -315,7 +309,6 @@ class Dispatcher:
         request._options = self._new_options() if options is None else options
         request._run_metadata = run_metadata
         request._silent = silent
-        request._fed_by = fed_by
         request._after = after
         return request
 
