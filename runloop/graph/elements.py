@@ -111,7 +111,8 @@ class Op(Leaf):
         fn: The function.
         parameters: What is filled in by name.
         outputs: Names of the members of its result: a tuple, a single string, or ``None``.
-        updates: Names of the variables that its result replaces: likewise.
+        updates: Names of the variables that its result replaces: likewise. With both, the result
+            has the members of the updates first.
         after: Names of the ops that run before it whenever it runs.
         increment: By how much ``global_step`` grows after it; ``None`` for an op that does not train.
     """
@@ -148,13 +149,23 @@ class Op(Leaf):
 
     @property
     def member_names(self) -> tuple[str, ...]:
-        """``outputs`` or ``updates`` as a tuple; an op has at most one of them."""
-        return _as_tuple(self.outputs if self.updates is None else self.updates)
+        """The names of the members of the result: those of ``updates``, then of ``outputs``."""
+        return self.update_names + _as_tuple(self.outputs)
 
     @property
     def many(self) -> bool:
         """Whether its result is a tuple whose members have names."""
-        return isinstance(self.outputs, tuple) or isinstance(self.updates, tuple)
+        return self.has_both or isinstance(self.outputs, tuple) or isinstance(self.updates, tuple)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it updates variables without outputs; then it fetches as ``None``."""
+        return self.updates is not None and self.outputs is None
+
+    @property
+    def has_both(self) -> bool:
+        """Whether it has updates and outputs; then its value is that of its outputs alone."""
+        return self.outputs is not None and self.updates is not None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""

@@ -198,15 +198,17 @@ class Graph(GraphHandles):
             outputs: A tuple of names for the members of the tuple that ``fn`` returns, or a
                 single string for the value that it returns.
             updates: Names of the variables that the returned values replace after the run, a
-                tuple or a single string likewise. Such an op fetches as ``None``. The session
-                keeps the returned arrays without a copy: don't write into them later.
+                tuple or a single string likewise. An op without outputs then fetches as
+                ``None``. With both, ``fn`` returns one flat tuple, the updates' members first
+                and the outputs' after them (``return w, b, loss``), and the op fetches as its
+                outputs. The session keeps the returned arrays without a copy: don't write into
+                them later.
             after: Ops, or their names, that must run first.
 
         Raises:
             TypeError: If ``fn`` can't be called or its parameters can't be read, or something
                 other than a name is given as one.
-            ValueError: If a name is in use, missing or a duplicate, or both outputs and updates
-                are given.
+            ValueError: If a name is in use, missing or a duplicate.
             RuntimeError: If the graph is finalized.
         """
 

@@ -26,19 +26,14 @@ def new_op(
 
     Raises:
         TypeError: If ``fn`` can't be called, or a name is not a string.
-        ValueError: If a name is missing or a duplicate, both outputs and updates are given, or a
-            train op would set ``global_step`` itself.
+        ValueError: If a name is missing or a duplicate, or a train op would set ``global_step``
+            itself.
     """
     if not callable(fn):
         raise TypeError(f"an op must be callable, got {fn!r}")
     name = name if name is not None else getattr(fn, "__name__", None)
     if name is None or name == "<lambda>":
         raise ValueError(f"{fn!r} has no name to use for the op: pass one with name=...")
-    if outputs is not None and updates is not None:
-        raise ValueError(
-            f"op {name!r} has both outputs= and updates=: an op either returns named values "
-            f"or replaces variables; make two ops of it"
-        )
     op = Op(
         graph,
         name,
@@ -56,11 +51,14 @@ def new_op(
 
 def _elements(op: Op) -> dict[str, Element]:
     elements: dict[str, Element] = {op.name: op}
+    for name in op.update_names:
+        if name in op.member_names[len(op.update_names) :]:
+            raise ValueError(f"op {op.name!r}: {name!r} is in both updates= and outputs=")
     if isinstance(op.outputs, str):
         if op.outputs != op.name:  # else the name of the op is the name of its value
             elements[op.outputs] = Output(op, None)
         return elements
-    for index, output in enumerate(op.outputs or ()):
+    for index, output in enumerate(op.outputs or (), len(op.update_names)):
         if output in elements:
             raise ValueError(f"op {op.name!r}: an output can't have the name of its op")
         elements[output] = Output(op, index)

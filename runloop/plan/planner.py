@@ -322,7 +322,7 @@ class _Planner:
         return None
 
     def _output_name(self, output: Output) -> str:
-        return output.op.member_names[output.member or 0]
+        return output.op.member_names[-1 if output.member is None else output.member]
 
     def _read_variables(self, order: list[Op], targets: list[Element | AttachedLeaf | str]) -> None:
         names = (p.name for op in order for p in op.parameters)
@@ -338,11 +338,8 @@ class _Planner:
 
     def _step(self, op: Op) -> Step:
         slots = [self.argument(op, p.name, p.default) for p in op.parameters]
-        members = None
-        if op.many:
-            start = self.members(op)
-            members = slice(start, start + len(op.member_names))
-        return Step(prepare.caller(_by_position(op), slots), self.slots[op], members, op)
+        unpack = prepare.unpacker(op, self.members(op)) if op.many else None
+        return Step(prepare.caller(_by_position(op), slots), self.slots[op], unpack, op)
 
     def _commits(self, order: list[Op]) -> Iterator[Commit]:
         by: dict[str, Op] = {}
@@ -380,7 +377,7 @@ class _Planner:
             return self.slots["feed", self._output_name(target)]
         if isinstance(target, InputValue) and target.source.names[target.member] in self.fed:
             return self.slots["feed", target.source.names[target.member]]
-        if isinstance(target, Op) and target.updates is not None and target.name not in self.fed:
+        if isinstance(target, Op) and target.is_silent and target.name not in self.fed:
             return self.slot_of("none", lambda: self.new_slots(None))
         if isinstance(target, Op) and target.graph is None:
             return self.slots[target]
@@ -392,8 +389,7 @@ class _Planner:
         for name in self.fed:
             op = self.elements.get(name)
             if isinstance(op, Op) and ("members", op) in self.slots:
-                members = slice(self.members(op), self.members(op) + len(op.member_names))
-                yield prepare.feed_members(op, self.slots["feed", name], members)
+                yield prepare.feed_members(op, self.slots["feed", name], self.members(op))
 
     def _pulls(self) -> Iterator[Prepare]:
         for source, slot in self.slots.items():

@@ -18,12 +18,12 @@ from runloop.state import read_leaf
 __all__ = [
     "Prepare",
     "caller",
-    "checked_members",
     "copy",
     "copy_leaf",
     "feed",
     "feed_members",
     "pull",
+    "unpacker",
 ]
 
 Prepare: TypeAlias = Callable[[SessionValues, list[Any], Iterable[Any]], None]
@@ -54,11 +54,19 @@ def feed(slots: Sequence[tuple[int, Variable | None]]) -> Prepare:
     return ready
 
 
-def feed_members(op: Op, origin: int, members: slice) -> Prepare:
-    """Return a function that stores the members of a fed result in their slots."""
+def feed_members(op: Op, origin: int, start: int) -> Prepare:
+    """Return a function that stores the members of a fed value in their slots.
+
+    The value of an op with updates and outputs is that of its outputs, also where it is fed.
+    """
+    skipped = len(op.update_names) if op.has_both else 0
+    names = op.member_names[skipped:]
+    members = slice(start + skipped, start + skipped + len(names))
+    bare = op.has_both and isinstance(op.outputs, str)
 
     def ready(_: SessionValues, values: list[Any], __: Iterable[Any]) -> None:
-        values[members] = checked_members(op, values[origin], members)
+        value = (values[origin],) if bare else values[origin]
+        values[members] = _checked_members(op, value, len(names))
 
     return ready
 
@@ -90,17 +98,44 @@ def pull(source: Input, members: slice) -> Prepare:
     return ready
 
 
-def checked_members(op: Op, result: Any, members: slice) -> Sequence[Any]:
-    """Return ``result`` if it is a tuple with one member per name.
+def unpacker(op: Op, start: int) -> Callable[[list[Any], Any], Any]:
+    """Return a function of the values and an op's result that stores the result's members.
+
+    It returns the value that the op has for others: the whole result, of an op with updates and
+    outputs that of the outputs.
+
+    Raises:
+        ValueError: If the result is not a tuple with one member per name.
+    """
+    count = len(op.member_names)
+    members = slice(start, start + count)
+
+    def unpack(values: list[Any], result: Any) -> Any:
+        values[members] = _checked_members(op, result, count)
+        return result
+
+    def unpack_both(values: list[Any], result: Any) -> Any:
+        values[members] = _checked_members(op, result, count)
+        return result[-1] if isinstance(op.outputs, str) else tuple(result[len(op.update_names) :])
+
+    return unpack_both if op.has_both else unpack
+
+
+def _checked_members(op: Op, result: Any, count: int) -> Sequence[Any]:
+    """Return ``result`` if it is a tuple with ``count`` members.
 
     Raises:
         ValueError: If it is not; names the op and what it returned.
     """
-    count = members.stop - members.start
     if isinstance(result, (tuple, list)) and len(result) == count:
         return result
-    option, names = ("outputs", op.outputs) if op.updates is None else ("updates", op.updates)
     got = f"{len(result)} members" if isinstance(result, (tuple, list)) else repr(type(result))
+    if op.has_both and count == len(op.member_names):
+        raise ValueError(
+            f"op {op.name!r}: updates={op.updates!r} and outputs={op.outputs!r} ask for one flat "
+            f"tuple of {count}, ({', '.join(op.member_names)}); it returned {got}"
+        )
+    option, names = ("updates", op.updates) if op.outputs is None else ("outputs", op.outputs)
     raise ValueError(
         f"op {op.name!r}: {option}={names!r} asks for a tuple of {count}, it returned {got}; "
         f"a bare value goes with a single string: {option}='name'"

@@ -267,13 +267,12 @@ def test_a_function_without_a_name_of_its_own_must_be_given_one():
         Graph().op(part)
 
 
-def test_an_op_has_outputs_or_updates_and_not_both():
-    with fails(
-        ValueError,
-        "op 'train' has both outputs= and updates=: an op either returns named values or replaces "
-        "variables; make two ops of it",
-    ):
-        Graph().op(returns_none, name="train", outputs="a", updates="w")
+def test_an_op_may_have_outputs_and_updates_with_different_names():
+    op = Graph().op(returns_none, name="train", outputs="loss", updates=("w", "b"))
+    assert (op.outputs, op.updates) == ("loss", ("w", "b"))
+    for outputs in ("w", ("loss", "w")):
+        with fails(ValueError, "op 'train': 'w' is in both updates= and outputs="):
+            Graph().op(returns_none, name="train", outputs=outputs, updates="w")
 
 
 @pytest.mark.parametrize("outputs", [("a", "a"), ("a", "b", "a")])
