@@ -175,6 +175,8 @@ def _check_number(
 
 def wrong_bit_generator(current: Any, node: Any) -> str | None:
     """Return what is wrong where a node holds another bit generator than ``current`` has."""
+    if current is np.random:
+        current = np.random.mtrand._rand  # noqa: SLF001 # what the module's functions draw from
     bits = current.bit_generator if isinstance(current, np.random.Generator) else None
     bits = current._bit_generator if bits is None else bits  # noqa: SLF001 # RandomState has no other
     have = type(bits).__name__

@@ -56,9 +56,10 @@ def _set_bit_generator(obj: Any, state: Any) -> None:
 
 
 def _is_python_random(obj: Any) -> bool:
-    # A program that uses the random module has imported it.
+    # A program that uses the random module has imported it. Its functions share a generator, and
+    # the module has that one's getstate() and setstate().
     random = sys.modules.get("random")
-    return random is not None and isinstance(obj, random.Random)
+    return random is not None and (obj is random or isinstance(obj, random.Random))
 
 
 def _has(obj: Any, method: str) -> bool:
@@ -83,7 +84,9 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "RandomState",
-        recognize=lambda obj: isinstance(obj, np.random.RandomState),
+        # The module np.random has get_state() and set_state() of the RandomState that its functions
+        # share.
+        recognize=lambda obj: obj is np.random or isinstance(obj, np.random.RandomState),
         # Not the tuple of old: that one has no place for the state of other bit generators.
         take=lambda obj: obj.get_state(legacy=False),
         give=lambda obj, state: obj.set_state(state),
@@ -115,7 +118,7 @@ GENERATOR_KINDS = frozenset({"Generator", "RandomState", "Random"})
 
 _WHAT_CAN = (
     "attach a mapping or list of arrays, a numpy.random.Generator or RandomState, a random.Random, "
-    "or an object with state_dict() and load_state_dict(), or get_state() and set_state(); for the "
+    "the modules numpy.random and random (their global generators), or an object with state_dict() and load_state_dict(), or get_state() and set_state(); for the "
     "attributes of any other object there is runloop.attributes(obj, names)"
 )
 _PLAIN = frozenset({int, float, str, bool, type(None), bytes, complex, list, dict, tuple})

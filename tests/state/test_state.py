@@ -21,6 +21,7 @@ from runloop.state import (
 )
 from runloop.state.changes import make_all
 from runloop.state.decode import decode, references
+from runloop.state.kinds import GENERATOR_KINDS
 from runloop.state.matching import ABSENT, Matching
 
 
@@ -401,6 +402,27 @@ def test_generators_go_on_where_they_were(name):
     alone = GENERATORS[name](3)
     give_back(saved, alone)
     assert draw(alone) == draw(saved)
+
+
+@pytest.mark.parametrize(
+    ("module", "kind"),
+    [(np.random, np.random.RandomState), (random, random.Random)],
+    ids=["numpy.random", "random"],
+)
+def test_a_module_stands_for_the_generator_that_its_functions_share(module, kind):
+    before = np.random.get_state(legacy=False), random.getstate()
+    try:
+        check_attachable("rng", module)
+        assert kind_of(module).name in GENERATOR_KINDS  # and so counts as small state
+        saved = kind(5)
+        give_back({"rng": saved}, {"rng": module})
+        assert [module.random() for _ in range(3)] == [saved.random() for _ in range(3)]
+        current = kind(6)
+        give_back({"rng": module}, {"rng": current})
+        assert [module.random() for _ in range(3)] == [current.random() for _ in range(3)]
+    finally:
+        np.random.set_state(before[0])
+        random.setstate(before[1])
 
 
 def test_objects_get_their_state_back():
