@@ -410,7 +410,7 @@ def test_generators_go_on_where_they_were(name):
     ids=["numpy.random", "random"],
 )
 def test_a_module_stands_for_the_generator_that_its_functions_share(module, kind):
-    before = np.random.get_state(legacy=False), random.getstate()
+    before = np.random.get_state(legacy=False), random.getstate()  # noqa: NPY002  # under test
     try:
         check_attachable("rng", module)
         assert kind_of(module).name in GENERATOR_KINDS  # and so counts as small state
@@ -421,7 +421,7 @@ def test_a_module_stands_for_the_generator_that_its_functions_share(module, kind
         give_back({"rng": module}, {"rng": current})
         assert [module.random() for _ in range(3)] == [current.random() for _ in range(3)]
     finally:
-        np.random.set_state(before[0])
+        np.random.set_state(before[0])  # noqa: NPY002  # under test
         random.setstate(before[1])
 
 
