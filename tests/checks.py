@@ -1,5 +1,6 @@
-"""What several test files share: errors compared by their whole text."""
+"""What several test files share: errors compared by their whole text, ids of tests."""
 
+import re
 from contextlib import contextmanager
 
 import pytest
@@ -15,3 +16,8 @@ def fails(kind, text):
         yield info
     assert type(info.value) is kind
     assert str(info.value) == text
+
+
+def id_of(value):
+    """The value's repr without its address: workers that share a test run must agree on ids."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

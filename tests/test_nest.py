@@ -18,6 +18,7 @@ from runloop.testing.strategies import (
     Triple,
     fetch_structures,
 )
+from tests.checks import id_of
 
 
 class Leaf(nest.Leaf):
@@ -159,7 +160,7 @@ def test_a_frozen_dataclass_stays_frozen_and_its_post_init_is_not_run_again():
 @pytest.mark.parametrize(
     "leaf",
     ["loss", Leaf(), len, lambda: 0, {"a", "b"}, iter(["a"]), range(3), 5, None, Frozen, b"loss"],
-    ids=repr,
+    ids=id_of,
 )
 def test_everything_else_is_a_leaf(leaf):
     assert nest.children(leaf) is None

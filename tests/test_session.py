@@ -19,6 +19,7 @@ from runloop.run import OpStats, RunMetadata, RunOptions
 from runloop.session import Session
 from runloop.testing import FakeClock
 from runloop.testing.strategies import Open, fetch_structures
+from tests.checks import id_of
 
 from .checks import fails
 from .test_nest import mapped, same
@@ -124,7 +125,7 @@ def test_a_variable_without_an_initial_value_is_refused():
             Session(graph=graph)
 
 
-@pytest.mark.parametrize("initial", [{"a": np.zeros(2)}, {1, 2}, object(), [None, 1]], ids=repr)
+@pytest.mark.parametrize("initial", [{"a": np.zeros(2)}, {1, 2}, object(), [None, 1]], ids=id_of)
 def test_what_is_no_array_is_no_initial_value(initial):
     for given_initial in (initial, lambda: initial):
         graph = Graph()
@@ -507,7 +508,7 @@ def test_every_structure_keeps_its_type_at_every_run():
         (["w"], lambda r: r.append("b")),
         (["w"], lambda r: r.__setitem__(0, "b")),
     ],
-    ids=repr,
+    ids=id_of,
 )
 def test_a_request_changed_in_place_between_runs_gets_what_it_asks_for_now(request_, change):
     _, session = make(w=1.0, b=2.0)

@@ -160,16 +160,17 @@ def test_a_damaged_lock_file_that_nobody_holds_is_taken_over(tmp_path, content):
     assert FolderLock(str(tmp_path)).acquire()
 
 
-STALE = [
-    {"pid": os.getpid(), "host": socket.gethostname(), "began": "1@another boot"},
-    {"pid": os.getpid(), "host": socket.gethostname()},
-    {"pid": 1, "host": socket.gethostname()},
-    {"pid": 1, "host": "another", "began": "1"},
-    {"pid": 10**40, "host": "x\x1b[2J"},
-]
+STALE = {
+    "another boot": {"pid": os.getpid(), "host": socket.gethostname(), "began": "1@another boot"},
+    "our pid": {"pid": os.getpid(), "host": socket.gethostname()},
+    "pid 1": {"pid": 1, "host": socket.gethostname()},
+    "another host": {"pid": 1, "host": "another", "began": "1"},
+    "nonsense": {"pid": 10**40, "host": "x\x1b[2J"},
+}
+FREE_PID = {"pid": 2**22 + 1, "host": socket.gethostname()}
 
 
-@pytest.mark.parametrize("who", STALE, ids=str)
+@pytest.mark.parametrize("who", STALE.values(), ids=STALE)
 def test_a_file_that_nobody_locks_is_no_lock_whatever_it_says(tmp_path, who):
     (tmp_path / LOCK_FILE).write_text(json.dumps(who))
     assert holder_of(tmp_path) is None
@@ -178,7 +179,7 @@ def test_a_file_that_nobody_locks_is_no_lock_whatever_it_says(tmp_path, who):
     assert holder_of(tmp_path)["pid"] == os.getpid()
 
 
-@pytest.mark.parametrize("who", [*STALE, {"pid": 2**22 + 1, "host": socket.gethostname()}], ids=str)
+@pytest.mark.parametrize("who", [*STALE.values(), FREE_PID], ids=[*STALE, "a free pid"])
 def test_a_lock_is_not_taken_from_its_holder_whatever_the_file_says(tmp_path, start, who):
     # In another pid namespace the holder's number is nobody's, or somebody else's.
     start(tmp_path)

@@ -19,7 +19,7 @@ from runloop.graph import (
 from runloop.graph.elements import REQUIRED, Op, Variable, parameters
 from runloop.graph.references import check_references
 from runloop.session import Session
-from tests.checks import fails
+from tests.checks import fails, id_of
 
 
 def returns_none():
@@ -150,7 +150,7 @@ def test_state_of_every_kind_is_attached_as_the_object_itself(obj):
     assert graph.attached["state"] is obj
 
 
-@pytest.mark.parametrize("obj", [None, 3, "text", object, WithStateDict, lambda: 0], ids=repr)
+@pytest.mark.parametrize("obj", [None, 3, "text", object, WithStateDict, lambda: 0], ids=id_of)
 def test_what_has_no_state_is_refused_with_what_can_be_attached(obj):
     with fails(
         TypeError,

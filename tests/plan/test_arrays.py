@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from runloop.plan.arrays import as_array, conform, copy_array, describe
-from tests.checks import fails
+from tests.checks import fails, id_of
 
 DTYPES = ["bool", "int8", "uint16", "int64", "float16", "float32", "float64", "complex64"]
 
@@ -110,7 +110,7 @@ HELP = (
         ("text", "<U4 of shape ()"),
         (Duck([1, 2]), "duck32 of shape (2,)"),
     ],
-    ids=repr,
+    ids=id_of,
 )
 def test_what_does_not_fit_is_refused_with_what_is_expected_and_what_came(value, got):
     like = np.zeros(2, np.float32)
