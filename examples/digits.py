@@ -158,10 +158,7 @@ def main():
         log_step_count_steps=1000,
         hooks=hooks,
     ) as session:
-        # Hooks look at the step after a run: started again when all is done, the loop would do one
-        # step too many, as TensorFlow's does. Hence a look at the restored step, past the hooks.
-        restored = session.run_step_fn(lambda step_context: step_context.session.run("global_step"))
-        while restored < args.steps and not session.should_stop():
+        while not session.should_stop():
             session.run("train")
 
     values = final.final_ops_values

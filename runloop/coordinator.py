@@ -32,6 +32,8 @@ class Coordinator:
     Attributes:
         stop_grace_period_secs: Maximum seconds to wait for anything at close. A monitored session
             sets it.
+        finished: A function that returns whether a hook's ``is_finished`` is true for the new
+            session: the training was over before this start. A monitored session sets it.
         closing_error: While a monitored session is being closed, the exception that it is left by,
             or that made it lose its session; ``None`` at a normal end.
 
@@ -45,6 +47,7 @@ class Coordinator:
         if clean_stop_exception_types is None:
             clean_stop_exception_types = (OutOfRangeError,)
         self.stop_grace_period_secs: float = 120.0
+        self.finished: Callable[[], bool] = lambda: False
         self.closing_error: BaseException | None = None
         self._clean = tuple(clean_stop_exception_types)
         self._clock = clock.current()
@@ -53,6 +56,7 @@ class Coordinator:
         self._exception: BaseException | None = None
         self._threads: set[threading.Thread] = set()
         self._joined = False
+        self._stopped_by: int | None = None
         self._callbacks: list[Callable[[], Any]] = []
         self._after_close: list[Callable[[], Any]] = []
 
@@ -75,6 +79,7 @@ class Coordinator:
                 raise failure
             if not self._stop.is_set():
                 self._exception = failure
+                self._stopped_by = threading.get_ident()
                 self._stop.set()
 
     def clear_stop(self) -> None:
@@ -87,6 +92,11 @@ class Coordinator:
     def should_stop(self) -> bool:
         """Return whether a stop was requested."""
         return self._stop.is_set()
+
+    @property
+    def stopped_by_this_thread(self) -> bool:
+        """Whether a stop was requested, and the calling thread was the first to do so."""
+        return self._stop.is_set() and self._stopped_by == threading.get_ident()
 
     @contextmanager
     def stop_on_exception(self) -> Iterator[None]:

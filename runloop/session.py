@@ -102,6 +102,7 @@ class Session:
         self._store = SessionValues()
         self._clock = clock.current()
         self._closed = False
+        self.restored_from: str | None = None  # the file, if the session's creator restored one
         self._version = graph.version
         self._plans: dict[Any, Plan] = {}
         self._old_plans: dict[Any, Plan] = {}

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runloop.checkpoint import Saver
+from runloop.checkpoint.layout import SUFFIX
 from runloop.errors import CheckpointError, CheckpointWriteError
 from runloop.graph import get_default_graph
 from runloop.graph.tensorflow_names import SAVERS
@@ -149,12 +150,21 @@ class CheckpointSaverHook(SessionRunHook):
         state = getattr(session, "state", None)
         self._has_companions = callable(state) and bool(getattr(state(), "companions", None))
         global_step = session.run(self._global_step_tensor)
+        if self._is_restored_from(session, global_step) and coord is not None and coord.finished():
+            self._note_saved(global_step)  # a finished run started again: no bit changes
+            return
         self._is_first = True
         try:
             self._save(session, global_step)
         finally:
             self._is_first = False
         self._note_saved(global_step)
+
+    def _is_restored_from(self, session: Any, step: Any) -> bool:
+        """Return whether the session was restored from the file that a save would write now."""
+        source = getattr(session, "restored_from", None)
+        path = f"{self._save_path}-{int(step)}{SUFFIX}"
+        return source is not None and os.path.realpath(source) == os.path.realpath(path)
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
         """Ask for the global step; see whether a background save is done."""

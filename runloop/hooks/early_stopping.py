@@ -30,9 +30,11 @@ class EarlyStoppingHook(SessionRunHook):
     ======================================  ====================================================
 
     A metric counts for the global step before the run that fetched it. The best value and its
-    step are in every checkpoint, so a restarted run stops where the first one would have
-    stopped; started again after that, it makes one more run before it stops. NaN never counts as
-    an improvement, but the patience starts at the first metric, NaN or not.
+    step are in every checkpoint, so a restarted run stops where the first one would have stopped.
+    Started again after that, it is finished: the hook requests the stop in
+    ``after_create_session``, before any run, unless the new ``patience_steps`` or ``threshold``
+    would not have stopped there. NaN never counts as an improvement, but the patience starts at
+    the first metric, NaN or not.
 
     Take a metric that is too expensive for every run from :class:`InMemoryEvaluatorHook`::
 
@@ -91,6 +93,7 @@ class EarlyStoppingHook(SessionRunHook):
         self._threshold = threshold
         self._best: float | None = None
         self._best_step: int | None = None
+        self._stopped_at: tuple[int, float] | None = None  # the step and metric of the request
 
     @property
     def best(self) -> float | None:
@@ -103,20 +106,37 @@ class EarlyStoppingHook(SessionRunHook):
         return self._best_step
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value and its step."""
-        return {"best": self._best, "best_step": self._best_step}
+        """Return the best value, its step, and the (step, metric) at which it requested a stop."""
+        stopped_at = None if self._stopped_at is None else list(self._stopped_at)
+        return {"best": self._best, "best_step": self._best_step, "stopped_at": stopped_at}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         best, step = state["best"], state["best_step"]
         self._best = None if best is None else float(best)
         self._best_step = None if step is None else int(step)
+        stopped_at = state.get("stopped_at")  # missing in checkpoints of older versions
+        self._stopped_at = (
+            None if stopped_at is None else (int(stopped_at[0]), float(stopped_at[1]))
+        )
 
     def begin(self) -> None:
         """Find the global step."""
         self._global_step_tensor = require_global_step("EarlyStoppingHook")
         # The same tuple for every run lets the session find its plan by identity.
         self._request = RunArgs((self._metric, self._global_step_tensor))
+
+    def is_finished(self, session: Any) -> bool:
+        """Return whether the restored run had stopped, and would stop with these arguments too."""
+        return self._stopped_at is not None and bool(self._reasons(*self._stopped_at))
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Request a stop if the training is finished."""
+        if self.is_finished(session):
+            if coord is not None:
+                coord.request_stop()
+        else:
+            self._stopped_at = None
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
         """Ask for the metric and the global step."""
@@ -136,26 +156,28 @@ class EarlyStoppingHook(SessionRunHook):
             self._best_step = step
             # A NaN as the first value starts the patience, but any number is an improvement.
             self._best = None if math.isnan(value) else float(value)
+        for reason in self._reasons(step, value):
+            _logger.info("%s", reason)
+            self._stopped_at = (step, value)
+            run_context.request_stop()
+
+    def _reasons(self, step: int, value: float) -> list[str]:
+        """Return why to stop at ``step``, where the metric is ``value``; empty to go on."""
+        reasons = []
         if self._threshold is not None and self._beyond(value, self._threshold):
-            _logger.info(
-                "%s = %g at global step %d has passed the threshold %g: requesting a stop",
-                self._name,
-                value,
-                step,
-                self._threshold,
+            reasons.append(
+                f"{self._name} = {value:g} at global step {step} has passed the threshold "
+                f"{self._threshold:g}: requesting a stop"
             )
-            run_context.request_stop()
-        if self._patience_steps is not None and step - self._best_step >= self._patience_steps:
-            _logger.info(
-                "%s did not improve on %s for %d steps, patience_steps is %d: requesting a stop "
-                "at global step %d",
-                self._name,
-                self._best,
-                step - self._best_step,
-                self._patience_steps,
-                step,
-            )
-            run_context.request_stop()
+        if self._patience_steps is not None and self._best_step is not None:
+            waited = step - self._best_step
+            if waited >= self._patience_steps:
+                reasons.append(
+                    f"{self._name} did not improve on {self._best} for {waited} steps, "
+                    f"patience_steps is {self._patience_steps}: requesting a stop at global step "
+                    f"{step}"
+                )
+        return reasons
 
     def _better(self, value: float) -> bool:
         if self._best is None:

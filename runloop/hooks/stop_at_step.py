@@ -1,4 +1,4 @@
-"""Stop at a step."""
+"""Stop at a global step."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ __all__ = ["StopAtStepHook"]
 
 
 class StopAtStepHook(SessionRunHook):
-    """Requests a stop once the global step has reached a number.
+    """Requests a stop when the global step has reached the last step.
 
-    It looks after each run that an increment of 1 could have brought there. So a session that is
-    restored at or beyond the last step still makes one run, and where a train op's increment is
-    larger it may make one run too many, as in TensorFlow.
+    A session that is created or restored at the last step or beyond is finished: the hook requests
+    the stop in ``after_create_session``, so ``should_stop()`` is true before any run, and starting
+    a finished training again changes nothing. If a train op increments by more than 1, there may
+    be one run too many, as in TensorFlow.
 
     Args:
-        num_steps: Steps to make from where the first session starts. A program that is killed
-            and started again makes that many once more: to end at a fixed step, use
-            ``last_step``. A session that is re-created after an ``AbortedError`` does not count
-            anew.
-        last_step: The global step to stop at. Exactly one of the two must be given.
+        num_steps: Number of steps from where the first session starts. A program that is started
+            again makes as many once more; use ``last_step`` to end at a fixed step. A session that
+            is re-created after an ``AbortedError`` keeps the first session's last step.
+        last_step: The global step to stop at. Give exactly one of the two.
 
     Raises:
-        ValueError: If none or both are given.
+        ValueError: If not exactly one of the two is given.
         RuntimeError: From ``begin``, if the graph has no global step.
 
-    Follows ``tf.train.StopAtStepHook`` of TensorFlow 2.21.
+    Follows ``tf.train.StopAtStepHook`` of TensorFlow 2.21, except at the start: that one always
+    makes one run, even after the last step.
     """
 
     def __init__(self, num_steps: int | None = None, last_step: int | None = None) -> None:
@@ -45,18 +46,27 @@ class StopAtStepHook(SessionRunHook):
         self._global_step_tensor = require_global_step("StopAtStepHook")
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Fix the last step, if ``num_steps`` was given and this is the first session."""
+        """Work out the last step from ``num_steps``; request a stop if it is already reached."""
+        step = session.run(self._global_step_tensor)
         if self._last_step is None:
-            self._last_step = session.run(self._global_step_tensor) + self._num_steps
+            self._last_step = step + self._num_steps
+        if step >= self._last_step and coord is not None:
+            coord.request_stop()
+
+    def is_finished(self, session: Any) -> bool:
+        """Return whether a new session is at its last step already."""
+        if self._last_step is None:
+            return False
+        return bool(session.run(self._global_step_tensor) >= self._last_step)
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
         """Ask for the global step."""
         return RunArgs(self._global_step_tensor)
 
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
-        """Request the stop, if the step is reached."""
-        # The step asked for with the run is the one before it. The one after it costs a run of
-        # its own, so it is read only where one increment could have been enough.
+        """Request a stop if the last step is reached."""
+        # results is the step before the run. Reading the step after it costs another run, so do
+        # that only if one increment could have reached the last step.
         if run_values.results + 1 >= self._last_step:
             step = run_context.session.run(self._global_step_tensor)
             if step >= self._last_step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from runloop.coordinator import Coordinator
@@ -21,7 +22,8 @@ class CoordinatedSession:
     """One session and its coordinator, from ``create_session`` to ``close``.
 
     The constructor creates the session and calls ``after_create_session`` on each hook. If one of
-    them raises, the session is closed and the exception goes on.
+    them raises, the session is closed and the exception goes on. If one of them calls
+    ``coord.request_stop()``, the training is finished: ``stop_requested`` is true from the start.
 
     Args:
         creator: Creates the session.
@@ -41,8 +43,12 @@ class CoordinatedSession:
         try:
             if hasattr(self.session, "add_companions"):
                 self.session.add_companions(hooks.companions())
+            # For the saver's hook, which is often called before the hook that requests the stop.
+            self.coord.finished = partial(hooks.finished, self.session)
             hooks.call("after_create_session", self.session, self.coord)
             hooks.refresh()
+            # Not a stop by another thread or a signal: that must not turn a run into an error.
+            self.stop_requested = self.coord.stopped_by_this_thread
         except BaseException as exc:
             raise_first([exc, *self.close(exc)])
 

@@ -100,6 +100,7 @@ class ChiefSessionCreator(SessionCreator):
         saver = self._scaffold.saver or Saver()
         if self._checkpoint_file:
             saver.restore(session, self._checkpoint_file)
+            session.restored_from = os.fspath(self._checkpoint_file)
             return True
         if not self._checkpoint_dir:
             return False
@@ -108,7 +109,7 @@ class ChiefSessionCreator(SessionCreator):
         )  # imported late: most programs need no restore
 
         try:
-            return restore_newest(saver, session, self._checkpoint_dir) is not None
+            session.restored_from = restore_newest(saver, session, self._checkpoint_dir)
         except CheckpointMismatchError as exc:
             exc.add_note(
                 f"(this session restores from checkpoint_dir={os.fspath(self._checkpoint_dir)!r}: "
@@ -116,6 +117,7 @@ class ChiefSessionCreator(SessionCreator):
                 f"the scaffold an init_fn that restores with strict=False)"
             )
             raise
+        return session.restored_from is not None
 
     def _check(self, missing: str | None, what: str, more: str) -> None:
         if missing is not None:

@@ -184,6 +184,11 @@ class Dispatcher:
             return found
         return {name: watch.companion(name, hook) for name, hook in found.items()}
 
+    def finished(self, session: Any) -> bool:
+        """Return whether a hook with ``is_finished(session)`` says that nothing is left to run."""
+        asked = (getattr(hook, "is_finished", None) for hook in self.hooks)
+        return any(callable(method) and method(session) is True for method in asked)
+
     def call(self, name: str, *args: Any) -> None:
         """Call a method on each hook that overrides it; the first that raises ends it."""
         for _, method in self._overridden(name):

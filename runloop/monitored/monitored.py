@@ -130,12 +130,14 @@ class _MonitoredSession:
             Exception: Any error of an op or a hook. If ``before_run`` or the run raised, no
                 ``after_run`` is called; if an ``after_run`` raised, no later one is.
         """
+        lost: BaseException | None = None
         while True:
             try:
-                life = self._life or self._make_again()
+                life = self._life or self._make_again(lost)
                 return self._run_once(life, fetches, feed_dict, options, run_metadata)
             except PREEMPTION_ERRORS as exc:
                 self._lose(exc)
+                lost = exc
 
     def _run_once(
         self,
@@ -221,13 +223,15 @@ class _MonitoredSession:
                 "`step_context` arguments if it's an instance method. "
                 f"Got {names} instead."
             )
+        lost: BaseException | None = None
         while True:
             try:
-                life = self._life or self._make_again()
+                life = self._life or self._make_again(lost)
                 # run_with_hooks does not recover by itself, so that the whole step_fn is repeated.
                 return step_fn(StepContext(life.session, partial(self._run_once, life)))
             except PREEMPTION_ERRORS as exc:
                 self._lose(exc)
+                lost = exc
 
     # -- creating and re-creating ---------------------------------------------------------------
 
@@ -242,11 +246,18 @@ class _MonitoredSession:
                     "Creating the session failed (%s: %s); trying again.", type(exc).__name__, exc
                 )
 
-    def _make_again(self) -> CoordinatedSession:
+    def _make_again(self, lost: BaseException | None = None) -> CoordinatedSession:
+        """Create the next session; ``lost`` is the error of a run that is to be repeated in it."""
         if self._closed:
             raise RuntimeError("Session is already closed.")
         with self._graph.as_default():
             self._life = self._make()
+        if lost is not None and self._life.stop_requested:
+            # Repeating the run would train beyond the end. This error ends a with block normally.
+            raise OutOfRangeError(
+                "The session was lost in a run that is already in the newest checkpoint, and a "
+                "hook has requested a stop there: the run is not repeated. Leave the loop."
+            ) from lost
         return self._life
 
     def _lose(self, exc: BaseException) -> None:
@@ -278,8 +289,7 @@ class _MonitoredSession:
             life.coord.raise_requested_exception()
         except PREEMPTION_ERRORS as exc:
             self._lose(exc)
-            self._make_again()
-            return False
+            return self._make_again().stop_requested
         except Exception:
             if not self._recovers:
                 raise

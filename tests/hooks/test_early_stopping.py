@@ -140,9 +140,9 @@ def test_restored_at_any_moment_it_stops_where_it_would_have(metrics, data, mode
 
 def test_the_state_is_plain_numbers():
     hook = stopping(mode="min", patience_steps=2)
-    assert hook.state_dict() == {"best": None, "best_step": None}
+    assert hook.state_dict() == {"best": None, "best_step": None, "stopped_at": None}
     feed(hook, [(7, np.float32(0.5))])
-    assert hook.state_dict() == {"best": 0.5, "best_step": 7}
+    assert hook.state_dict() == {"best": 0.5, "best_step": 7, "stopped_at": None}
     assert {type(value) for value in hook.state_dict().values()} == {float, int}
     feed(hook, [(8, np.array([[0.25]]))])
     assert (hook.best, hook.best_step) == (0.25, 8)

@@ -27,8 +27,8 @@ def test_num_steps_counts_from_where_the_session_starts_and_last_step_does_not()
 
 
 @pytest.mark.parametrize("arguments", [{"num_steps": 0}, {"last_step": 0}])
-def test_a_step_that_is_reached_at_the_start_costs_one_run(arguments):
-    assert drive(program(), [rl.StopAtStepHook(**arguments)]) == 1
+def test_a_step_that_is_reached_at_the_start_costs_no_run(arguments):
+    assert drive(program(), [rl.StopAtStepHook(**arguments)]) == 0
 
 
 def test_with_larger_increments_it_may_stop_a_run_late_as_in_tensorflow():

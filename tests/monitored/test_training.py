@@ -269,8 +269,7 @@ def test_a_run_that_loses_its_session_ends_in_the_same_bits(tmp_path):
     assert lost.tobytes() == whole.tobytes()
 
 
-def test_a_run_that_is_complete_does_one_more_step_at_most(tmp_path):
-    """As in TensorFlow: StopAtStepHook speaks up after a run, not before."""
+def test_a_run_that_is_complete_does_no_more_step(tmp_path):
     train(tmp_path, 4)
     seen, _ = train(tmp_path, 4)
-    assert seen == [4]
+    assert seen == []

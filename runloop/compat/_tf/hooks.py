@@ -38,12 +38,24 @@ class SecondOrStepTimer(timers.SecondOrStepTimer):
 
 
 class StopAtStepHook(hooks.StopAtStepHook):
-    """:class:`runloop.StopAtStepHook`; ``_global_step_tensor`` is a handle."""
+    """:class:`runloop.StopAtStepHook`; ``_global_step_tensor`` is a handle.
+
+    As in TensorFlow, a session that is restored at its last step makes one more run.
+    """
 
     def begin(self) -> None:
         """Find the global step."""
         super().begin()
         self._global_step_tensor: Any = get_global_step()
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Work out the last step from ``num_steps``."""
+        if self._last_step is None:
+            self._last_step = session.run(self._global_step_tensor) + self._num_steps
+
+    def is_finished(self, session: Any) -> bool:
+        """Return ``False``: the hook looks at the step only after a run."""
+        return False
 
 
 @clock.timed_by_wall_clock
