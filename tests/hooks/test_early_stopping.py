@@ -143,7 +143,7 @@ def test_the_state_is_plain_numbers():
     assert hook.state_dict() == {"best": None, "best_step": None, "stopped_at": None}
     feed(hook, [(7, np.float32(0.5))])
     assert hook.state_dict() == {"best": 0.5, "best_step": 7, "stopped_at": None}
-    assert {type(value) for value in hook.state_dict().values()} == {float, int}
+    assert {type(value) for value in hook.state_dict().values()} == {float, int, type(None)}
     feed(hook, [(8, np.array([[0.25]]))])
     assert (hook.best, hook.best_step) == (0.25, 8)
 
