@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import runloop as rl
@@ -80,6 +80,7 @@ def test_a_run_killed_after_its_last_save_is_finished(tmp_path, background):
     assert contents(tmp_path / "killed") == before
 
 
+@settings(max_examples=15, deadline=None)  # each example is some real trainings
 @given(
     lasts=st.lists(st.integers(0, 6), min_size=1, max_size=4),
     save_steps=st.integers(1, 4),
