@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_array", "conform", "copy_array", "describe"]
+__all__ = ["as_array", "behind", "conform", "copy_array", "describe", "read_only"]
 
 # The kinds of dtype that each type of Python scalar converts to: the weak scalars of NumPy 2 (NEP 50).
 _WEAK_KINDS = {bool: "b", int: "iufc", float: "fc", complex: "c"}
@@ -23,6 +23,32 @@ def as_array(value: Any) -> Any:
     if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic):
         return value
     return np.asarray(value)
+
+
+def read_only(value: Any) -> Any:
+    """Return a read-only view of a NumPy array; anything else, and a read-only array, as it is."""
+    if not isinstance(value, np.ndarray) or not value.flags.writeable:
+        return value
+    view = value.view()
+    view.setflags(write=False)
+    return view
+
+
+def behind(value: Any) -> Any:
+    """Return the writable array of which ``value`` is a whole, read-only view; else ``value``."""
+    if not isinstance(value, np.ndarray) or value.flags.writeable:
+        return value
+    base = value.base
+    same = (
+        isinstance(base, np.ndarray)
+        and type(base) is type(value)
+        and base.flags.writeable
+        and base.shape == value.shape
+        and base.strides == value.strides
+        and base.dtype == value.dtype
+        and base.ctypes.data == value.ctypes.data
+    )
+    return base if same else value
 
 
 def copy_array(value: Any) -> Any:

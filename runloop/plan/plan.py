@@ -54,9 +54,10 @@ class Plan:
         shown: Slots of results. A 0-d array in one of them is returned as a NumPy scalar.
         pack: Builds the results in the structure of the request.
         kept: The leaves of the fetches. A key may hold the ``id`` of one, so it must stay alive.
+        variables: Names of the variables that ops see.
     """
 
-    __slots__ = ("_kept", "_needs", "_parts")
+    __slots__ = ("_kept", "_needs", "_parts", "_variables")
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class Plan:
         shown: tuple[int, ...],
         pack: Packer,
         kept: tuple[Any, ...],
+        variables: frozenset[str],
     ) -> None:
         # Plain tuples: the loop over the ops unpacks one in 10 ns, a named tuple in 50 ns.
         plain: tuple[tuple[Any, ...], ...] = tuple(map(tuple, steps))
@@ -78,6 +80,7 @@ class Plan:
         head = slice(len(reads)) if len(reads) > 1 else None  # reading several needs the lock
         self._parts = (read, head, blank, prepare, plain, commits, increment, shown, pack)
         self._needs = needs
+        self._variables = variables
         self._kept = kept
 
     def execute(
@@ -100,14 +103,14 @@ class Plan:
         values = blank.copy()
         if read is not None:
             if head is None:
-                values[0] = read(store.values)
+                values[0] = read(store.views)
             else:
                 with store.lock:
-                    values[head] = read(store.values)
+                    values[head] = read(store.views)
         for ready in prepare:
             ready(store, values, feed_values)
         if trace is not None:
-            _run_traced(steps, self._needs, values, *trace)
+            self._run_traced(steps, values, *trace)
         else:
             op = None
             try:
@@ -116,7 +119,7 @@ class Plan:
                     if unpack is not None:
                         values[slot] = unpack(values, result)
             except Exception as exc:
-                _explain(exc, op)
+                self._explain(exc, op)
                 raise
         if commits:
             new = [(v.index, store.checked(v, values[slot], who)) for v, slot, who in commits]
@@ -129,42 +132,53 @@ class Plan:
                 values[slot] = value[()]
         return pack(values, fetches)
 
+    def _explain(self, exc: Exception, op: Op | None) -> None:
+        """Note on ``exc`` the op that raised it, and what to do if it wrote into a variable."""
+        if op is None:
+            return
+        notes = [f"(raised in op {op.name!r})"]
+        seen = [repr(p.name) for p in op.parameters if p.name in self._variables]
+        if seen and isinstance(exc, (ValueError, TypeError)) and "read-only" in str(exc):
+            notes.append(
+                f"(op {op.name!r} sees the variables {', '.join(seen)} as read-only views: variables "
+                f"are replaced, not written into. Return the new value and name the variable in "
+                f"updates=, or use graph.attach() for arrays that are to be changed in place)"
+            )
+        for note in notes:
+            if note not in getattr(exc, "__notes__", ()):
+                exc.add_note(note)
 
-def _explain(exc: Exception, op: Op | None) -> None:
-    note = None if op is None else f"(raised in op {op.name!r})"
-    if note is not None and note not in getattr(exc, "__notes__", ()):
-        exc.add_note(note)
-
-
-def _run_traced(
-    steps: Sequence[tuple[Any, ...]],
-    needs: Sequence[tuple[str, ...]],
-    values: list[Any],
-    metadata: RunMetadata,
-    clock: Clock,
-) -> None:
-    stats: list[OpStats] = []
-    metadata.step_stats = StepStats()
-    origin, metadata.origin = metadata.origin, None
-    if origin is None:
-        origin = clock.monotonic()
-    try:
-        for (call, slot, unpack, op), inputs in zip(steps, needs, strict=True):
-            begin = clock.monotonic()
-            result = None
-            try:
-                result = values[slot] = call(values)
-                if unpack is not None:
-                    values[slot] = unpack(values, result)
-            except Exception as exc:
-                _explain(exc, op)
-                raise
-            finally:
-                duration = clock.monotonic() - begin
-                size = sum(
-                    getattr(array, "nbytes", 0)
-                    for array in (result if isinstance(result, (tuple, list)) else (result,))
-                )
-                stats.append(OpStats(op.name, (begin - origin) * 1e6, duration * 1e6, inputs, size))
-    finally:
-        metadata.step_stats = StepStats(stats)
+    def _run_traced(
+        self,
+        steps: Sequence[tuple[Any, ...]],
+        values: list[Any],
+        metadata: RunMetadata,
+        clock: Clock,
+    ) -> None:
+        stats: list[OpStats] = []
+        metadata.step_stats = StepStats()
+        origin, metadata.origin = metadata.origin, None
+        if origin is None:
+            origin = clock.monotonic()
+        try:
+            for (call, slot, unpack, op), inputs in zip(steps, self._needs, strict=True):
+                begin = clock.monotonic()
+                result = None
+                try:
+                    result = values[slot] = call(values)
+                    if unpack is not None:
+                        values[slot] = unpack(values, result)
+                except Exception as exc:
+                    self._explain(exc, op)
+                    raise
+                finally:
+                    duration = clock.monotonic() - begin
+                    size = sum(
+                        getattr(array, "nbytes", 0)
+                        for array in (result if isinstance(result, (tuple, list)) else (result,))
+                    )
+                    stats.append(
+                        OpStats(op.name, (begin - origin) * 1e6, duration * 1e6, inputs, size)
+                    )
+        finally:
+            metadata.step_stats = StepStats(stats)

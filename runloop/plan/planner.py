@@ -296,6 +296,7 @@ class _Planner:
             shown=tuple(sorted(set(places) - fixed)),
             pack=nest.packer(fetches, lambda _: next(place)),
             kept=tuple(leaves),
+            variables=frozenset([*(v.name for v in self.reads), *self.variables.keys() & self.fed]),
         )
 
     def targets(

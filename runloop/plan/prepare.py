@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 from runloop.graph.elements import AttachedLeaf, Input, Op, Variable
-from runloop.plan.arrays import copy_array
+from runloop.plan.arrays import copy_array, read_only
 from runloop.plan.values import SessionValues
 from runloop.state import read_leaf
 
@@ -49,7 +49,9 @@ def feed(slots: Sequence[tuple[int, Variable | None]]) -> Prepare:
 
     def ready(store: SessionValues, values: list[Any], feed_values: Iterable[Any]) -> None:
         for (slot, variable), value in zip(slots, feed_values, strict=True):
-            values[slot] = value if variable is None else store.checked(variable, value, "the feed")
+            if variable is not None:  # a fed variable is as read-only as the session's own
+                value = read_only(store.checked(variable, value, "the feed"))  # noqa: PLW2901
+            values[slot] = value
 
     return ready
 

@@ -11,7 +11,7 @@ import numpy as np
 from runloop.errors import OutOfRangeError
 from runloop.graph import GLOBAL_STEP, step_value
 from runloop.graph.elements import Input, Variable
-from runloop.plan.arrays import as_array, conform, copy_array
+from runloop.plan.arrays import as_array, behind, conform, copy_array, read_only
 
 __all__ = ["SessionValues"]
 
@@ -20,13 +20,16 @@ class SessionValues:
     """Values of the variables by index, iterators of the inputs.
 
     ``values[variable.index]`` is an array, and for ``global_step`` an immutable ``np.int64``.
-    Hold ``lock`` to read or replace several: threads may run one session together.
+    ``views[variable.index]`` is what ops see of it: of a NumPy array a read-only view, made once
+    per commit, else the same object. Hold ``lock`` to read or replace several: threads may run one
+    session together.
     """
 
-    __slots__ = ("_growing", "_iterators", "lock", "step_index", "values")
+    __slots__ = ("_growing", "_iterators", "lock", "step_index", "values", "views")
 
     def __init__(self) -> None:
         self.values: list[Any] = []
+        self.views: list[Any] = []
         self.lock = threading.Lock()
         self._growing = threading.RLock()  # not ``lock``: users' functions make initial values
         self.step_index = -1
@@ -41,7 +44,9 @@ class SessionValues:
         """
         with self._growing:
             for variable in variables[len(self.values) :]:
-                self.values.append(_initial_value(variable))
+                value = _initial_value(variable)
+                self.views.append(read_only(value))
+                self.values.append(value)
                 if variable.name == GLOBAL_STEP:
                     self.step_index = variable.index
 
@@ -65,14 +70,18 @@ class SessionValues:
         new = {v.index: self.checked(v, value, who) for v, value in values.items()}
         self.commit(list(new.items()), 0)
 
-    def commit(self, new: Sequence[tuple[int, Any]], increment: int) -> None:
+    def commit(self, replaced: Sequence[tuple[int, Any]], increment: int) -> None:
         """Store checked values and increase ``global_step``, under one lock."""
-        values = self.values
+        values, views = self.values, self.views
+        # An op may return what it was given: not the view is kept then, but the array behind it.
+        new = [(i, behind(value), read_only(value)) for i, value in replaced] if replaced else ()
         with self.lock:
-            for index, value in new:
+            for index, value, view in new:
                 values[index] = value
+                views[index] = view
             if increment:
-                values[self.step_index] += increment
+                step = self.step_index
+                values[step] = views[step] = values[step] + increment
 
     def pull(self, source: Input) -> Any:
         """Return the next item of an input: a tuple with one member per name.
