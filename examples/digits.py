@@ -7,8 +7,17 @@ Stop it whenever you like, with Ctrl-C or with `kill -9`, and start it again: it
 newest checkpoint in `--dir`. The last line is a digest of the trained weights. However often the run
 was interrupted, the digest is that of a run that never was, because everything that the next step
 depends on is in the checkpoint: weights, momenta, the place in the shuffled data, and the generator
-that shifts the images. (The same machine is assumed: another BLAS rounds differently.)
+that shifts the images. (On the same machine with the same BLAS: another one rounds differently.)
 """
+
+import os
+
+# One BLAS thread, set before NumPy is imported: BLAS reads it when it is loaded. The matrices have 64
+# rows, for which more threads cost more than they bring (on a busy machine they made this program 30
+# times slower), and a product split among another number of threads is rounded differently.
+for name in ("OPENBLAS", "MKL", "BLIS", "OMP"):
+    os.environ[f"{name}_NUM_THREADS"] = "1"
+os.environ["VECLIB_MAXIMUM_THREADS"] = "1"  # Apple's Accelerate
 
 import argparse
 import hashlib

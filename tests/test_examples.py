@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import signal
 import subprocess
@@ -43,13 +44,18 @@ runpy.run_path(script, run_name="__main__")
 """
 
 
-def run(*arguments):
+# Set here too, because some of the programs above import NumPy before the example does.
+ONE_THREAD = {f"{blas}_NUM_THREADS": "1" for blas in ("OPENBLAS", "MKL", "BLIS", "OMP")}
+
+
+def run(*arguments, env=ONE_THREAD):
     return subprocess.run(
         [sys.executable, "-P", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
+        env={**os.environ, **env},
     )
 
 
@@ -79,6 +85,14 @@ def test_digits_learns_the_held_out_fifth(undisturbed):
     _, (accuracy, _) = undisturbed
 
     assert accuracy >= 96
+
+
+def test_digits_does_not_depend_on_the_number_of_blas_threads(undisturbed, tmp_path):
+    _, expected = undisturbed
+    two = {name: "2" for name in ONE_THREAD}  # as a machine with two cores has it
+    script = EXAMPLES / "digits.py"
+    result = run(script, "--dir", tmp_path, "--steps", 1500, "--save-steps", 200, env=two)
+    assert outcome(result) == expected
 
 
 def test_digits_writes_metrics_as_json_lines(undisturbed):

@@ -333,11 +333,20 @@ def handlers():
     return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
 
-def test_without_a_signal_the_handlers_are_put_back():
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
+def sigint(request):
+    """SIGINT as in a terminal, then as in a background job of a script, where it is ignored."""
+    previous = signal.signal(signal.SIGINT, request.param)
+    yield request.param
+    signal.signal(signal.SIGINT, previous)
+
+
+def test_without_a_signal_the_handlers_are_put_back(sigint):
     before, during = handlers(), []
     hook = rl.PreemptionHook()
     drive(program(), [hook], runs=1, each=lambda _: during.append(handlers()))
-    assert during == [[hook._handle, hook._handle]]
+    ignored = sigint is signal.SIG_IGN  # stays ignored
+    assert during == [[hook._handle, signal.SIG_IGN if ignored else hook._handle]]
     assert handlers() == before
     assert hook.received is None
 
