@@ -24,8 +24,9 @@ def folder(tmp_path_factory):
 
 def test_the_files_of_the_page_pass(folder):
     # As a newcomer would: in an empty folder, with the plugin that comes with runloop.
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-v", "-p", "no:cacheprovider"]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-v"],
+        [*command, "-p", "no:randomly", "-p", "no:xdist"],
         cwd=folder,
         capture_output=True,
         text=True,

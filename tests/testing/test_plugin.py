@@ -3,12 +3,20 @@
 import subprocess
 import sys
 
+import pytest
+
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(autouse=True)
+def no_other_plugins(monkeypatch):
+    """Of the plugins that are installed, the inner runs load runloop's only."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
 def run(pytester, source, *options):
     pytester.makepyfile(source)
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+    return pytester.runpytest_subprocess("-p", "pytest_runloop", "-p", "no:cacheprovider", *options)
 
 
 def test_the_fixtures(pytester):
