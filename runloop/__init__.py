@@ -17,6 +17,7 @@ __all__ = [
     "Coordinator",
     "Graph",
     "KeepBest",
+    "Loop",
     "LooperThread",
     "MonitoredSession",
     "MonitoredTrainingSession",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from runloop.hooks import *  # noqa: F403  # what its __all__ names
     from runloop.monitored import MonitoredSession, SingularMonitoredSession
     from runloop.monitored.creators import ChiefSessionCreator, SessionCreator, WorkerSessionCreator
+    from runloop.monitored.loop import Loop
     from runloop.monitored.scaffold import Scaffold
     from runloop.monitored.training import MonitoredTrainingSession
     from runloop.run import RunArgs, RunContext, RunMetadata, RunOptions, RunValues
@@ -86,6 +88,7 @@ else:
             "runloop.hooks": " ".join(hooks.__all__),
             "runloop.monitored": "MonitoredSession SingularMonitoredSession",
             "runloop.run": "RunArgs RunContext RunMetadata RunOptions RunValues",
+            "runloop.monitored.loop": "Loop",
             "runloop.monitored.scaffold": "Scaffold",
             "runloop.session": "Session",
             "runloop.monitored.training": "MonitoredTrainingSession",

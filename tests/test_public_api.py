@@ -17,7 +17,7 @@ import runloop
 # of `runloop.hooks` as well: a test below.
 PROMISED = {
     "runloop": """
-        Batches CheckpointReader ChiefSessionCreator Coordinator Graph LooperThread
+        Batches CheckpointReader ChiefSessionCreator Coordinator Graph Loop LooperThread
         MonitoredSession MonitoredTrainingSession Op RunArgs RunContext RunMetadata RunOptions
         RunValues Saver Scaffold Session SessionCreator SingularMonitoredSession Variable
         WorkerSessionCreator errors get_checkpoint_state get_default_graph get_global_step

@@ -189,6 +189,8 @@ class CheckpointSaverHook(SessionRunHook):
             self._save_on_time(run_context, global_step)
 
     def _save_on_time(self, run_context: RunContext, global_step: Any) -> None:
+        if _waits(run_context.session):
+            return  # the next step tries again
         should_stop = self._save(run_context.session, global_step)
         self._note_saved(global_step)
         if should_stop:
@@ -218,6 +220,8 @@ class CheckpointSaverHook(SessionRunHook):
 
     def _save(self, session: Any, step: Any) -> bool:
         """Save ``step`` with the listeners around it; return whether one of them asks to stop."""
+        if _waits(session):
+            return False
         self._finish_pending()
         metrics: dict[str, float] = {}
         for listener in self._listeners:
@@ -328,3 +332,8 @@ class CheckpointSaverHook(SessionRunHook):
             )
         self._saver = savers[0]
         return self._saver
+
+
+def _waits(session: Any) -> bool:
+    """Whether this is no moment to save: the session of a loop that was left by ``break``."""
+    return getattr(session, "saving_waits", False) is True

@@ -84,7 +84,7 @@ class ChiefSessionCreator(SessionCreator):
         graph = self.graph or get_default_graph()
         with graph.as_default():
             scaffold = self._scaffold.finalize()
-            session = Session(self._master, graph, self._config)
+            session = self._new_session(graph)
             try:
                 if not self._restore(session):
                     scaffold.initialize(session)
@@ -95,6 +95,9 @@ class ChiefSessionCreator(SessionCreator):
                 session.close()
                 raise
         return session
+
+    def _new_session(self, graph: Graph) -> Session:
+        return Session(self._master, graph, self._config)
 
     def _restore(self, session: Session) -> bool:
         saver = self._scaffold.saver or Saver()
