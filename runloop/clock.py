@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
+
+from runloop.contexts import contextmanager
 
 __all__ = ["Clock", "SystemClock", "current", "use"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from runloop import clock
+from runloop.contexts import contextmanager
 from runloop.errors import OutOfRangeError
 
 __all__ = ["Coordinator", "LooperThread"]

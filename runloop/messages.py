@@ -1,11 +1,11 @@
-"""Helpers for messages: the nearest known name, and the user's line of code."""
+"""Helpers for messages: nearest name, the user's line of code, exceptions of other people."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
 
-__all__ = ["caller_site", "nearest"]
+__all__ = ["add_note", "caller_site", "describe", "nearest", "text_of"]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -34,3 +34,30 @@ def caller_site() -> str:
     ):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def text_of(exc: BaseException) -> str:
+    """Return ``str(exc)``; never raises, whatever the exception's own methods do."""
+    try:
+        return str.__str__(str(exc))
+    except Exception as failed:
+        return f"<its text can't be had: {type(failed).__name__}>"
+
+
+def describe(exc: BaseException) -> str:
+    """Return ``"Type: text"``, or ``"Type"`` for an exception without text; never raises."""
+    text = text_of(exc)
+    name = type(exc).__name__
+    return f"{name}: {text}" if text else name
+
+
+def add_note(exc: BaseException, note: str) -> None:
+    """Add a note to an exception, unless it has it; never raises.
+
+    An exception that takes no attributes, such as a frozen dataclass, stays without the note.
+    """
+    try:
+        if note not in getattr(exc, "__notes__", ()):
+            exc.add_note(note)
+    except Exception:  # its own methods raised; the exception itself is what matters
+        return

@@ -1,9 +1,12 @@
 """Help in messages: the nearest names, and where the user's own code stood."""
 
+import dataclasses
 import inspect
 
+import pytest
+
 from runloop.graph import Graph
-from runloop.messages import caller_site, nearest
+from runloop.messages import add_note, caller_site, describe, nearest
 
 
 def test_the_nearest_names_are_suggested_best_first():
@@ -45,3 +48,53 @@ def test_a_site_is_found_in_code_that_has_no_file():
     space = {"graph": Graph()}
     exec(compile("\ngraph.variable('w', 0.0)", "<cell>", "exec"), space)
     assert space["graph"]._sites["w"] == "<cell>:2"
+
+
+class Silent(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+class Subtle(Exception):
+    def __str__(self):
+        class Loud(str):
+            __slots__ = ()
+
+            def __format__(self, spec):
+                raise ValueError
+
+        return Loud("text")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    code: int = 1
+
+
+class NoNotes(Exception):
+    @property
+    def __notes__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("exc", "text"),
+    [
+        (ValueError("a"), "ValueError: a"),
+        (ValueError(), "ValueError"),
+        (Silent(), "Silent: <its text can't be had: ValueError>"),
+        (Subtle(), "Subtle: text"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+    ],
+)
+def test_an_exception_is_described_whatever_its_methods_do(exc, text):
+    assert describe(exc) == text
+
+
+def test_a_note_is_added_once_and_never_gets_in_the_way():
+    exc = ValueError()
+    add_note(exc, "a")
+    add_note(exc, "a")
+    assert exc.__notes__ == ["a"]
+    add_note(Frozen(), "a")
+    add_note(NoNotes(), "a")

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from runloop.errors import CheckpointTimeoutError
+from runloop.messages import text_of
 
 __all__ = ["Done", "Worker"]
 
@@ -127,6 +128,6 @@ class Worker:
 def _log_failure(exc: BaseException) -> None:
     # A program can end without waiting: then the log is the only place that tells.
     try:
-        _logger.error("A checkpoint written in the background failed: %s", exc)
+        _logger.error("A checkpoint written in the background failed: %s", text_of(exc))
     except Exception:  # a log handler raised; the error itself is kept for wait()
         return

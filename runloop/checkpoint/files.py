@@ -13,10 +13,10 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from runloop.contexts import contextmanager
 from runloop.errors import CheckpointFormatError
 
 __all__ = ["Files", "current", "open_regular", "use", "write_all"]

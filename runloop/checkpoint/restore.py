@@ -8,7 +8,6 @@ then is anything touched, and whatever fails even so, a hook that does not take 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,8 +16,9 @@ import numpy as np
 from runloop.checkpoint.in_place import place
 from runloop.checkpoint.layout import HOOKS
 from runloop.checkpoint.reader import CheckpointReader
+from runloop.contexts import contextmanager
 from runloop.errors import CheckpointError, CheckpointFormatError, CheckpointMismatchError
-from runloop.messages import nearest
+from runloop.messages import nearest, text_of
 from runloop.session import Session, SessionState
 from runloop.state import to_numpy
 from runloop.state.changes import Change, make_all
@@ -200,14 +200,14 @@ def _understood(reader: CheckpointReader) -> Iterator[None]:
     try:
         yield
     except CheckpointFormatError as exc:
-        if str(exc).startswith(reader.path):
+        if text_of(exc).startswith(reader.path):
             raise
         notes = "".join(f" {note}" for note in getattr(exc, "__notes__", ()))
-        raise CheckpointFormatError(f"{reader.path}: {exc}{notes}") from exc
+        raise CheckpointFormatError(f"{reader.path}: {text_of(exc)}{notes}") from exc
     except CheckpointError:
         raise
     except (ValueError, RecursionError) as exc:
-        raise CheckpointFormatError(f"{reader.path}: {exc}") from exc
+        raise CheckpointFormatError(f"{reader.path}: {text_of(exc)}") from exc
 
 
 def _match(

@@ -12,6 +12,7 @@ from runloop.checkpoint.files import Files, write_all
 from runloop.checkpoint.layout import HeaderTemplate, Layout
 from runloop.checkpoint.payload import Content
 from runloop.errors import CheckpointFormatError, CheckpointWriteError
+from runloop.messages import text_of
 
 __all__ = ["FormatCheck", "make_dirs", "replace_file", "sweep", "write_checkpoint"]
 
@@ -99,7 +100,7 @@ def replace_file(
             _discard(files, temporary)
         if isinstance(exc, OSError):
             raise CheckpointWriteError(
-                exc.errno, f"not saved: {exc.strerror or exc}", path
+                exc.errno, f"not saved: {exc.strerror or text_of(exc)}", path
             ) from exc
         raise
 
@@ -110,7 +111,7 @@ def _discard(files: Files, temporary: str) -> None:
     except FileNotFoundError:  # it was not made
         pass
     except OSError as exc:
-        _logger.warning("The temporary file %s can't be removed: %s", temporary, exc)
+        _logger.warning("The temporary file %s can't be removed: %s", temporary, text_of(exc))
 
 
 def make_dirs(files: Files, path: str) -> None:

@@ -15,7 +15,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from runloop.cli.text import safe
 from runloop.errors import RunloopError
+from runloop.messages import text_of
 
 __all__ = ["COMMANDS", "main"]
 
@@ -50,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (RunloopError, OSError) as exc:
-        print(f"runloop: {exc}", file=sys.stderr)
+        lines = [safe(line) for line in text_of(exc).splitlines()]
+        print("runloop:", "\n".join(lines), file=sys.stderr)
         return 2
     return status

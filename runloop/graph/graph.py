@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 
+from runloop.contexts import contextmanager
 from runloop.graph.elements import (
     GLOBAL_STEP,
     Attached,

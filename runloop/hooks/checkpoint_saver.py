@@ -19,6 +19,7 @@ from runloop.graph import get_default_graph
 from runloop.graph.tensorflow_names import SAVERS
 from runloop.hooks._shared import require_global_step
 from runloop.hooks.base import SessionRunHook
+from runloop.messages import text_of
 from runloop.run import RunArgs, RunContext, RunValues
 from runloop.timers import SecondOrStepTimer
 
@@ -308,7 +309,7 @@ class CheckpointSaverHook(SessionRunHook):
         except CheckpointError as exc:
             # Raising it would hide why the session is closed; a normal end has raised it before.
             _logger.error(  # noqa: TRY400  # as above
-                "The checkpoint of step %d: %s", self._pending_step, exc
+                "The checkpoint of step %d: %s", self._pending_step, text_of(exc)
             )
         finally:
             saver.release()

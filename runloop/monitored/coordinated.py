@@ -8,6 +8,7 @@ from typing import Any
 
 from runloop.coordinator import Coordinator
 from runloop.errors import AbortedError, UnavailableError
+from runloop.messages import add_note, describe
 from runloop.monitored.dispatch import Dispatcher
 
 __all__ = ["PREEMPTION_ERRORS", "CoordinatedSession", "raise_first"]
@@ -100,6 +101,6 @@ def raise_first(failures: list[BaseException], *, reraise: bool = True) -> None:
         first = next((exc for exc in failures if not isinstance(exc, Exception)), first)
     for other in failures:
         if other is not first:
-            first.add_note(f"Then, while closing: {type(other).__name__}: {other}")
+            add_note(first, f"Then, while closing: {describe(other)}")
     if reraise:
         raise first

@@ -11,6 +11,7 @@ from runloop import clock
 from runloop.checkpoint import Saver
 from runloop.errors import CheckpointMismatchError
 from runloop.graph import Graph, get_default_graph
+from runloop.messages import add_note
 from runloop.monitored.scaffold import Scaffold
 from runloop.session import Session
 
@@ -114,10 +115,11 @@ class ChiefSessionCreator(SessionCreator):
         try:
             session.restored_from = restore_newest(saver, session, self._checkpoint_dir)
         except CheckpointMismatchError as exc:
-            exc.add_note(
+            add_note(
+                exc,
                 f"(this session restores from checkpoint_dir={os.fspath(self._checkpoint_dir)!r}: "
                 f"to start over, give it another folder; to keep what fits, give it another folder and "
-                f"the scaffold an init_fn that restores with strict=False)"
+                f"the scaffold an init_fn that restores with strict=False)",
             )
             raise
         return session.restored_from is not None

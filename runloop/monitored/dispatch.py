@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from runloop.clock import Clock
 from runloop.hooks.base import HOOK_METHODS, is_overridden
+from runloop.messages import add_note, text_of
 from runloop.run import (
     HookStats,
     HooksWouldTrainError,
@@ -419,10 +420,10 @@ class Dispatcher:
             try:
                 check(merged[:count], request._feed_dict)
             except (TypeError, ValueError) as found:
-                if str(found) == str(exc):
+                if text_of(found) == text_of(exc):
                     if index is not None:  # else it is the caller's own
                         asked = repr(merged[count - 1])
-                        exc.add_note(f"({self.names[index - 1]} asked for it: {asked:.200})")
+                        add_note(exc, f"({self.names[index - 1]} asked for it: {asked:.200})")
                     return
 
     def _as_run_args(self, request: Any, index: int) -> RunArgs:

@@ -17,6 +17,7 @@ from runloop import clock
 from runloop.errors import OutOfRangeError
 from runloop.graph import Graph, get_default_graph
 from runloop.graph.elements import parameters
+from runloop.messages import describe
 from runloop.monitored.coordinated import PREEMPTION_ERRORS, CoordinatedSession, raise_first
 from runloop.monitored.creators import ChiefSessionCreator
 from runloop.monitored.dispatch import Dispatcher
@@ -242,9 +243,7 @@ class _MonitoredSession:
             except PREEMPTION_ERRORS as exc:
                 if not self._recovers:
                     raise
-                _logger.warning(
-                    "Creating the session failed (%s: %s); trying again.", type(exc).__name__, exc
-                )
+                _logger.warning("Creating the session failed (%s); trying again.", describe(exc))
 
     def _make_again(self, lost: BaseException | None = None) -> CoordinatedSession:
         """Create the next session; ``lost`` is the error of a run that is to be repeated in it."""
@@ -265,9 +264,7 @@ class _MonitoredSession:
         if not self._recovers:
             raise exc
         _logger.warning(
-            "Session lost (%s: %s); creating a new one from the newest checkpoint.",
-            type(exc).__name__,
-            exc,
+            "Session lost (%s); creating a new one from the newest checkpoint.", describe(exc)
         )
         life, self._life = self._life, None
         if life is not None:

@@ -7,12 +7,12 @@ watch, and the session makes, runs and closes what is below it through the watch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from runloop import observers
 from runloop.clock import Clock
+from runloop.contexts import contextmanager
 from runloop.errors import AbortedError, UnavailableError
 from runloop.observers import Moment, Observer
 from runloop.run import RunArgs

@@ -14,6 +14,7 @@ import numpy as np
 
 from runloop.clock import Clock
 from runloop.graph.elements import Op, Variable
+from runloop.messages import add_note, text_of
 from runloop.nest import Packer
 from runloop.plan.prepare import Prepare
 from runloop.plan.values import SessionValues
@@ -138,15 +139,14 @@ class Plan:
             return
         notes = [f"(raised in op {op.name!r})"]
         seen = [repr(p.name) for p in op.parameters if p.name in self._variables]
-        if seen and isinstance(exc, (ValueError, TypeError)) and "read-only" in str(exc):
+        if seen and isinstance(exc, (ValueError, TypeError)) and "read-only" in text_of(exc):
             notes.append(
                 f"(op {op.name!r} sees the variables {', '.join(seen)} as read-only views: variables "
                 f"are replaced, not written into. Return the new value and name the variable in "
                 f"updates=, or use graph.attach() for arrays that are to be changed in place)"
             )
         for note in notes:
-            if note not in getattr(exc, "__notes__", ()):
-                exc.add_note(note)
+            add_note(exc, note)
 
     def _run_traced(
         self,

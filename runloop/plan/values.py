@@ -11,6 +11,7 @@ import numpy as np
 from runloop.errors import OutOfRangeError
 from runloop.graph import GLOBAL_STEP, step_value
 from runloop.graph.elements import Input, Variable
+from runloop.messages import add_note
 from runloop.plan.arrays import as_array, behind, conform, copy_array, read_only
 
 __all__ = ["SessionValues"]
@@ -119,8 +120,8 @@ def _initial_value(variable: Variable) -> Any:
         try:
             value = value()
         except Exception as exc:  # any error: name the variable
-            exc.add_note(
-                f"(raised by the function that gives variable {variable.name!r} its value)"
+            add_note(
+                exc, f"(raised by the function that gives variable {variable.name!r} its value)"
             )
             raise
     if variable.name == GLOBAL_STEP:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from runloop.errors import CheckpointMismatchError
+from runloop.messages import describe, text_of
 from runloop.state.attributes import Attributes
 from runloop.state.changes import Change, GiveState, Refill, Refills, same_value
 from runloop.state.decode import ABSENT, Decoder, TensorSource, decode, same_plain, tag_of
@@ -114,13 +115,13 @@ class Builder(Decoder):
             except Exception as exc:
                 raise ValueError(
                     f"{path}: the present state of {type(live).__name__} can't be taken: "
-                    f"{type(exc).__name__}: {exc}"
+                    f"{describe(exc)}"
                 ) from exc
         state = _States(self.source, self).value(node, template)
         try:
             kind.check(live, state)
         except ValueError as exc:
-            raise ValueError(f"{path}: {exc}") from exc
+            raise ValueError(f"{path}: {text_of(exc)}") from exc
         known = self._given.get(id(live))
         if known is not None:
             if not same_value(known[1], state):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from runloop.errors import CheckpointFormatError, CheckpointMismatchError
+from runloop.messages import add_note, describe, text_of
 from runloop.state.arrays import to_numpy
 from runloop.state.attributes import Attributes
 from runloop.state.decode import same_plain
@@ -57,13 +58,10 @@ def _undo(change: Change, why: BaseException) -> None:
         change.undo()
     except Exception as exc:
         text = (
-            f"{change} could not be undone ({type(exc).__name__}: {exc}): its state is in doubt. "
+            f"{change} could not be undone ({describe(exc)}): its state is in doubt. "
             f"Everything else is as it was."
         )
-        try:
-            why.add_note(text)
-        except Exception as frozen:  # an exception that takes no notes must not hide itself
-            del frozen
+        add_note(why, text)
 
 
 class GiveState:
@@ -92,7 +90,7 @@ class GiveState:
         except Exception as exc:
             raise CheckpointFormatError(
                 f"{path}: the present state of {type(obj).__name__} can't be copied, so that a "
-                f"restore that fails could not be undone: {type(exc).__name__}: {exc}"
+                f"restore that fails could not be undone: {describe(exc)}"
             ) from exc
 
     def do(self) -> None:
@@ -103,7 +101,7 @@ class GiveState:
             raise
         except Exception as exc:
             raise CheckpointFormatError(
-                f"{self.path}: {type(self._obj).__name__} did not take the saved state: {exc}"
+                f"{self.path}: {type(self._obj).__name__} did not take the saved state: {text_of(exc)}"
             ) from exc
 
     def undo(self) -> None:
@@ -144,7 +142,9 @@ class Refill:
         try:
             _fill(self._container, self._content, self._former)
         except (AttributeError, TypeError, ValueError) as exc:
-            raise CheckpointFormatError(f"{self} did not take its new members: {exc}") from exc
+            raise CheckpointFormatError(
+                f"{self} did not take its new members: {text_of(exc)}"
+            ) from exc
 
     def undo(self) -> None:
         """Put the former members back."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from runloop.messages import text_of
 from runloop.state import subclasses
 from runloop.state.arrays import as_jax, as_key, as_torch, like
 from runloop.state.dtypes import named
@@ -154,7 +155,7 @@ class Decoder:
             OverflowError,
             struct.error,
         ) as exc:
-            raise ValueError(f"malformed value {tag} in the document: {exc}") from exc
+            raise ValueError(f"malformed value {tag} in the document: {text_of(exc)}") from exc
 
     # -- what a subclass may do otherwise ---------------------------------------------------------
 

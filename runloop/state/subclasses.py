@@ -6,6 +6,8 @@ from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Mapping
 from typing import Any
 
+from runloop.messages import text_of
+
 __all__ = [
     "about",
     "can_be_made",
@@ -112,5 +114,7 @@ def replace_members(current: Any, value: Any) -> Any:
         if isinstance(current, Mapping) or isinstance(value, (list, tuple)):
             return cls(value)
     except (TypeError, ValueError) as exc:
-        raise ValueError(f"a {cls.__name__} can't be made from what was saved: {exc}") from exc
+        raise ValueError(
+            f"a {cls.__name__} can't be made from what was saved: {text_of(exc)}"
+        ) from exc
     raise ValueError(f"a {cls.__name__} can't be made from a {type(value).__name__}")

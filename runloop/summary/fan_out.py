@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from runloop.messages import add_note, describe
 from runloop.summary.writer import ClosingWriter, SummaryWriter
 
 __all__ = ["FanOutWriter"]
@@ -57,6 +58,6 @@ class FanOutWriter(ClosingWriter):
                 if first is None:
                     first = exc
                 else:
-                    first.add_note(f"{method} of {writer!r} failed too: {exc!r}")
+                    add_note(first, f"{method} of {writer!r} failed too: {describe(exc)}")
         if first is not None:
             raise first

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Self
 
 from runloop import clock as clocks
+from runloop.contexts import contextmanager
 from runloop.hooks.base import SessionRunHook
 
 __all__ = ["FakeClock"]

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from runloop import nest
+from runloop.messages import text_of
 
 __all__ = ["Event", "current_step", "describe", "show"]
 
@@ -124,7 +125,7 @@ def current_step(session: Any) -> int | None:
 
 def describe(error: BaseException) -> str:
     """Return an exception as one line."""
-    lines = str(error).splitlines()
+    lines = text_of(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 

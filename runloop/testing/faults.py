@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Self
 
 from runloop.checkpoint import files
 from runloop.checkpoint.files import Files
+from runloop.contexts import contextmanager
 
 __all__ = ["FaultyFilesystem"]
 

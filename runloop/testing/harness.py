@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from runloop import clock as clocks
 from runloop.clock import Clock
+from runloop.contexts import contextmanager
 from runloop.errors import AbortedError
 from runloop.graph import Graph, get_or_create_global_step
 from runloop.hooks import CheckpointSaverHook

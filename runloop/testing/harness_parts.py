@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from runloop import clock as clocks
 from runloop.clock import Clock
+from runloop.contexts import contextmanager
 from runloop.errors import OutOfRangeError
 from runloop.graph import Graph
 from runloop.hooks.base import HOOK_METHODS

@@ -11,9 +11,10 @@ import logging as _logging
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import DEBUG, ERROR, FATAL, INFO, WARN, getLogger
 from typing import Any
+
+from runloop.contexts import contextmanager
 
 __all__ = [
     "DEBUG",

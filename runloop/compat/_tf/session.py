@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Any, Self
 
 from runloop import session
 from runloop.compat._tf import clock
+from runloop.contexts import contextmanager
 from runloop.graph import Graph
 from runloop.monitored.dispatch import Dispatcher
 from runloop.run import RunMetadata, RunOptions

@@ -15,6 +15,7 @@ from runloop.compat._tf.graphs import GraphKeys
 from runloop.compat._tf.hooks import CheckpointSaverHook, StepCounterHook, SummarySaverHook
 from runloop.compat._tf.summaries import merge_all
 from runloop.graph import Graph
+from runloop.messages import text_of
 from runloop.monitored import creators, scaffold, training
 
 __all__ = [
@@ -97,7 +98,7 @@ class WorkerSessionCreator(creators.WorkerSessionCreator):
         try:
             return super().create_session()
         except TimeoutError as exc:
-            raise DeadlineExceededError(None, None, str(exc)) from exc
+            raise DeadlineExceededError(None, None, text_of(exc)) from exc
 
 
 class _WithRawSession:

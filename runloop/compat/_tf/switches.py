@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, NoReturn
+
+from runloop.contexts import contextmanager
 
 __all__ = [
     "Estimator",

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import unittest
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from runloop.compat._tf.errors import OpError
 from runloop.compat._tf.session import Session, get_default_session
 from runloop.compat._tf.writer import FileWriterCache
+from runloop.contexts import contextmanager
 from runloop.graph import Graph, get_default_graph
 
 __all__ = ["TestCase", "get_temp_dir", "main"]

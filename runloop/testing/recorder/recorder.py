@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
 from runloop import clock as clocks
 from runloop import observers
 from runloop.clock import Clock
+from runloop.contexts import contextmanager
 from runloop.observers import Moment
 from runloop.run import RunArgs
 from runloop.testing.events import Event, current_step, describe, show
