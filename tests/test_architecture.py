@@ -23,7 +23,8 @@ ROOT = Path(runloop.__file__).parent
 # The floors, from the ground up: a module imports only from rows above its own in this table, and from
 # its own package. A package stands for all modules in it. "" is the package's `__init__`.
 FLOORS = (
-    ("errors", "contexts", "clock", "messages", "lazy", "nest", "step_stats"),
+    ("contexts",),
+    ("errors", "clock", "messages", "lazy", "nest", "step_stats"),
     ("run", "timers", "coordinator", "data", "observers", "summary"),
     ("state",),  # what has state, and how it becomes tensors and JSON
     ("graph",),  # what a program consists of

@@ -110,11 +110,17 @@ def test_a_session_lost_by_an_error_without_text_is_created_again():
 def test_from_a_summary_writer(kind):
     class Writer:
         def __init__(self, error):
-            self.add_scalar = self.close = lambda *args: None
-            self.flush = raiser(error)
+            self.error = error
+
+        def add_scalar(self, tag, value, step): ...
+
+        def flush(self):
+            raise self.error
+
+        def close(self): ...
 
     with pytest.raises(kind):
-        FanOutWriter([Writer(kind()), Writer(Silent())]).flush()
+        FanOutWriter(Writer(kind()), Writer(Silent())).flush()
 
 
 @pytest.mark.parametrize("is_background", [False, True])

@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from runloop.cli.text import safe
+from runloop.cli import text
 from runloop.errors import RunloopError
 from runloop.messages import text_of
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (RunloopError, OSError) as exc:
-        lines = [safe(line) for line in text_of(exc).splitlines()]
+        lines = [text.safe(line) for line in text_of(exc).splitlines()]
         print("runloop:", "\n".join(lines), file=sys.stderr)
         return 2
     return status
