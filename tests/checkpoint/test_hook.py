@@ -342,14 +342,14 @@ def test_leaving_waits_no_longer_than_the_grace_period_and_says_so(tmp_path, cap
             raise KeyError
     assert "The checkpoint of step 0: a checkpoint is still being written after 0.05" in caplog.text
     layer.go.set()
-    saver.wait()
+    saver.close()
     with files.use(Held()) as layer:
         hook = CheckpointSaverHook(tmp_path, save_steps=1, saver=Saver(background=True))
     with pytest.raises(errors.CheckpointTimeoutError, match=r"still being written after 0.05 sec"):
         with monitored([hook], stop_grace_period_secs=0.05):
             pass
     layer.go.set()
-    hook._get_saver().wait()
+    hook._get_saver().close()
 
 
 def test_an_error_of_the_write_does_not_hide_why_the_session_was_left(tmp_path, caplog):
