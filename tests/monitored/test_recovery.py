@@ -469,4 +469,4 @@ def test_an_interrupt_never_ends_as_a_note():
 def test_an_exception_on_its_way_stays_the_first_even_before_an_interrupt():
     error = KeyError("body")
     raise_first([error, KeyboardInterrupt()], reraise=False)
-    assert error.__notes__ == ["Then, while closing: KeyboardInterrupt: "]
+    assert error.__notes__ == ["Then, while closing: KeyboardInterrupt"]
