@@ -228,7 +228,7 @@ def test_a_writer_that_fails_does_not_rob_the_later_ones():
         with pytest.raises(OSError, match=r"^full") as caught:
             getattr(writer, method)(*args)
         assert len(caught.value.__notes__) >= 1
-        assert "failed too: ValueError('odd')" in caught.value.__notes__[-1]
+        assert "failed too: ValueError: odd" in caught.value.__notes__[-1]
     assert last.scalars == [("a", 1, 2)]
     assert last.calls == ["flush", "close"]
 
