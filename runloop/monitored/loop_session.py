@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from runloop import nest
 from runloop.graph import GLOBAL_STEP, Graph
 from runloop.graph.elements import REQUIRED, Attached, Op, Variable
@@ -158,9 +156,7 @@ class LoopSession(Session):
 
     def advance(self) -> None:
         """Add 1 to the global step."""
-        store = self._store
-        with store.lock:
-            store.values[store.step_index] = store.values[store.step_index] + np.int64(1)
+        self._store.commit((), 1)
 
     # -- fetching ---------------------------------------------------------------------------------
 

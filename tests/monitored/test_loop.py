@@ -44,3 +44,14 @@ def test_a_finished_run_started_again_runs_no_pass_and_changes_no_bit(tmp_path):
     files = {path: path.read_bytes() for path in tmp_path.glob("model.ckpt-*")}
     assert train(tmp_path, kill=1) == done
     assert {path: path.read_bytes() for path in tmp_path.glob("model.ckpt-*")} == files
+
+
+def test_whatever_asks_for_the_step_gets_the_present_one(tmp_path):
+    seen = []
+    with rl.Loop(tmp_path, {"x": 0.0}, save_steps=1) as loop:
+        step = loop.session.graph.variables[0]
+        for _ in loop.steps(2):
+            fetched = loop.session.run(step), loop.session.run("global_step")
+            seen.append((*fetched, loop.global_step))
+    assert seen == [(0, 0, 0), (1, 1, 1)]
+    assert rl.latest_checkpoint(tmp_path).endswith("model.ckpt-2.safetensors")
