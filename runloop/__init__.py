@@ -35,6 +35,7 @@ __all__ = [
     "SingularMonitoredSession",
     "Variable",
     "WorkerSessionCreator",
+    "attributes",
     "errors",
     "get_checkpoint_state",
     "get_default_graph",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from runloop.monitored.training import MonitoredTrainingSession
     from runloop.run import RunArgs, RunContext, RunMetadata, RunOptions, RunValues
     from runloop.session import Session
+    from runloop.state.attributes import attributes
 else:
     __getattr__, __dir__ = lazy.attributes(
         globals(),
@@ -91,6 +93,7 @@ else:
             "runloop.monitored.loop": "Loop",
             "runloop.monitored.scaffold": "Scaffold",
             "runloop.session": "Session",
+            "runloop.state.attributes": "attributes",
             "runloop.monitored.training": "MonitoredTrainingSession",
         },
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter, is_
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -24,6 +24,8 @@ from runloop.run import (
     RunOptions,
     RunValues,
 )
+from runloop.state.changes import GiveState, make_all
+from runloop.state.kinds import STATE_DICT
 
 __all__ = [
     "RunArgs",
@@ -110,6 +112,7 @@ class Session:
         self._guards: dict[Any, _Guard] = {}
         self._companions: dict[str, Any] = {}
         self._pending: dict[str, Any] = {}
+        self._undo_restore: Callable[[], None] | None = None
         self._store.grow(graph.variables)
 
     @property
@@ -255,6 +258,7 @@ class Session:
         feed_dict: Mapping[Any, Any] | None,
         options: RunOptions | None,
     ) -> Plan:
+        self._undo_restore = None  # it holds the former state, and this session is in use now
         plan = self._old_plans.pop(key, None)
         if plan is None and type(fetches) is list and len(fetches) > 1:
             # The same list may be one caller's, or a caller's and the hooks'. Where that makes a
@@ -351,19 +355,39 @@ class Session:
     def add_companions(self, companions: Mapping[str, Any]) -> None:
         """Save these objects, with ``state_dict()``/``load_state_dict()``, in checkpoints too.
 
-        State that was restored under their names earlier is loaded into them now.
-        """
-        self._companions.update(companions)
-        for name, companion in companions.items():
-            if name in self._pending:
-                companion.load_state_dict(self._pending.pop(name))
+        State that was restored under their names earlier is loaded into them now. If one of them
+        does not take it, the whole restore is undone.
 
-    def finish_restore(self, companion_states: Mapping[str, Any]) -> None:
+        Raises:
+            CheckpointFormatError: If an object does not take its state; names it.
+        """
+        undo, self._undo_restore = self._undo_restore, None
+        self._companions.update(companions)
+        try:
+            make_all(
+                [
+                    GiveState(f"hook {name!r}", companion, STATE_DICT, self._pending[name])
+                    for name, companion in companions.items()
+                    if name in self._pending
+                ]
+            )
+        except BaseException:
+            if undo is not None:
+                undo()
+            raise
+        for name in companions:
+            self._pending.pop(name, None)
+
+    def finish_restore(
+        self, companion_states: Mapping[str, Any], undo: Callable[[], None] | None = None
+    ) -> None:
         """Finish a restore: inputs call ``iter()`` again, companions load their states.
 
-        A state whose companion was not added yet is kept for :meth:`add_companions`.
+        A state whose companion was not added yet is kept for :meth:`add_companions`, and so is
+        ``undo``, which undoes the restore if that companion does not take it.
         """
         self._store.forget_iterators()
+        self._undo_restore = undo
         for name, state in companion_states.items():
             if name in self._companions:
                 self._companions[name].load_state_dict(state)

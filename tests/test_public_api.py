@@ -20,7 +20,7 @@ PROMISED = {
         Batches CheckpointReader ChiefSessionCreator Coordinator Graph Loop LooperThread
         MonitoredSession MonitoredTrainingSession Op RunArgs RunContext RunMetadata RunOptions
         RunValues Saver Scaffold Session SessionCreator SingularMonitoredSession Variable
-        WorkerSessionCreator errors get_checkpoint_state get_default_graph get_global_step
+        WorkerSessionCreator attributes errors get_checkpoint_state get_default_graph get_global_step
         get_or_create_global_step latest_checkpoint list_variables load_checkpoint
         load_variable
     """,

@@ -7,7 +7,7 @@ then is anything touched, and whatever fails even so, a hook that does not take 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -309,7 +309,14 @@ def _stage(
         {name: read.value for name, read in new.items()},
         {name: state.variables[name] for name in new},
     )
-    return [*matching.states, *exchanges, *matching.containers, assign, _Finish(session, later)]
+    changes: list[Change] = [*matching.states, *exchanges, *matching.containers, assign]
+
+    def undo_all() -> None:
+        """Undo the whole restore, for a hook that comes later and does not take its state."""
+        for change in reversed(changes):
+            change.undo()
+
+    return [*changes, _Finish(session, later, undo_all)]
 
 
 def _new_array(read: Read, reader: CheckpointReader) -> np.ndarray[Any, Any]:
@@ -343,11 +350,13 @@ class _Assign:
 class _Finish:
     """Let the session iterate its inputs again; the last change, after which nothing can fail."""
 
-    def __init__(self, session: Session, later: Mapping[str, Any]) -> None:
-        self._session, self._later = session, later
+    def __init__(
+        self, session: Session, later: Mapping[str, Any], undo_all: Callable[[], None]
+    ) -> None:
+        self._session, self._later, self._undo_all = session, later, undo_all
 
     def do(self) -> None:
-        self._session.finish_restore(self._later)
+        self._session.finish_restore(self._later, self._undo_all if self._later else None)
 
     def undo(self) -> None:
         """Leave it: iterating an input again from its present position changes nothing."""

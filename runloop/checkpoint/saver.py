@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from runloop.checkpoint.collect import (
     step_of,
 )
 from runloop.checkpoint.layout import SUFFIX
+from runloop.checkpoint.mistakes import mistakes
 from runloop.checkpoint.retention import KeepBest, Rules
 from runloop.checkpoint.state_file import STATE_FILE
 from runloop.checkpoint.writer import FormatCheck
@@ -186,6 +188,9 @@ class Saver:
                 if self._reject_nonfinite and self._is_nonfinite(arrays, step):
                     return None
                 layout = self._layout_of(arrays)
+                warned = mistakes(
+                    raw.graph, state, arrays, document, layout, step, self.last_checkpoints
+                )
                 values = self._metrics(raw, metrics)
                 manager = self._manager_of(folder, latest_filename)
                 prefix = os.path.basename(os.fspath(save_path))
@@ -198,6 +203,8 @@ class Saver:
                     from runloop.checkpoint.payload import LiveArrays  # only to save
 
                     manager.save(record, LiveArrays(layout, arrays), document)
+                for text in warned:  # last: where warnings are errors, the checkpoint is there
+                    warnings.warn(text, UserWarning, stacklevel=3)
                 return os.path.join(folder, name)
             finally:
                 self._doing = ""
@@ -395,6 +402,7 @@ class Saver:
             self._begin("restore")
             try:
                 self._worker.wait(None)
+                raw.graph.watch.start(raw.graph.attached)
                 with CheckpointReader(path) as reader:
                     report = restore(
                         raw,

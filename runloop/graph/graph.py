@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypedDict, Unpack, overload
@@ -24,7 +25,8 @@ from runloop.graph.new_op import new_op
 from runloop.graph.references import check_references
 from runloop.graph.tensorflow_names import GraphHandles
 from runloop.messages import caller_site
-from runloop.state import check_attachable, is_stateful
+from runloop.state import Attributes, check_attachable, is_stateful
+from runloop.state.drift import Watch
 
 __all__ = [
     "Graph",
@@ -60,6 +62,7 @@ class Graph(GraphHandles):
     Attributes:
         version: Grows with every change. Sessions compare it to notice that their plans are
             stale.
+        watch: Remembers the form of the attached state, for the warnings of a save.
         lock: Hold it to look something up and add it if it is missing, so that two threads
             that make sessions of one graph do not both add it.
 
@@ -80,11 +83,13 @@ class Graph(GraphHandles):
         self._variables: list[Variable] = []
         self._ops: list[Op] = []
         self._attached: dict[str, Any] = {}
+        self._constant: set[str] = set()
         self._summaries: dict[str, Any] = {}
         self._collections: dict[Any, list[Any]] = {}
         self._finalized = False
         self.version = 0
         self.lock = threading.RLock()
+        self.watch = Watch()
 
     # -- adding ---------------------------------------------------------------------------------
 
@@ -122,7 +127,7 @@ class Graph(GraphHandles):
         self._variables.append(variable)
         return variable
 
-    def attach(self, name: str, obj: Any) -> None:
+    def attach(self, name: str, obj: Any, *, constant: bool = False) -> None:
         """Attach state that the session does not own. Ops get the object itself.
 
         It is saved with every checkpoint and restored in place.
@@ -131,7 +136,11 @@ class Graph(GraphHandles):
             name: Its name in ops' parameters, fetches and checkpoints.
             obj: A nested mapping or list of arrays, a ``numpy.random.Generator`` or
                 ``RandomState``, a ``random.Random``, or any object with
-                ``state_dict()``/``load_state_dict()`` or ``get_state()``/``set_state()``.
+                ``state_dict()``/``load_state_dict()`` or ``get_state()``/``set_state()``; or
+                :func:`runloop.attributes` of any other object. A bare array, tuple or named tuple
+                can be attached if nothing in it has to be rebound by a restore.
+            constant: Whether its arrays are meant to stay as they are. Otherwise a save warns if
+                none of them changed since the save before, while the step grew.
 
         Raises:
             TypeError: If ``obj`` is none of these.
@@ -139,8 +148,10 @@ class Graph(GraphHandles):
             RuntimeError: If the graph is finalized.
         """
         check_attachable(name, obj)
-        self._add({name: Attached(name, obj)})
+        self._add({name: Attached(name, obj.target if isinstance(obj, Attributes) else obj)})
         self._attached[name] = obj
+        if constant:
+            self._constant.add(name)
 
     def input(self, names: str | Iterable[str], iterable: Iterable[Any]) -> None:
         """Add values that an iterable supplies, with one pull per run that needs any of them.
@@ -332,6 +343,11 @@ class Graph(GraphHandles):
     def attached(self) -> Mapping[str, Any]:
         """All attached state by name, including inputs that have state (read only)."""
         return MappingProxyType(self._attached)
+
+    @property
+    def constant(self) -> AbstractSet[str]:
+        """Names of attached state that is meant to stay as it is (read only)."""
+        return self._constant
 
     @property
     def summaries(self) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from runloop.state.attributes import Attributes
 __all__ = [
     "GENERATOR_KINDS",
     "KINDS",
+    "STATE_DICT",
     "Kind",
     "check_attachable",
     "has_arrays",
@@ -51,10 +52,6 @@ class Kind(NamedTuple):
     misfit: Callable[[Any, Any], str | None] = lambda obj, node: None  # noqa: ARG005 # likewise
 
 
-def _set_bit_generator(obj: Any, state: Any) -> None:
-    obj.bit_generator.state = state
-
-
 def _is_python_random(obj: Any) -> bool:
     # A program that uses the random module has imported it. Its functions share a generator, and
     # the module has that one's getstate() and setstate().
@@ -66,6 +63,13 @@ def _has(obj: Any, method: str) -> bool:
     return callable(getattr(obj, method, None))
 
 
+#: Objects with ``state_dict()`` and ``load_state_dict()``.
+STATE_DICT = Kind(
+    "state_dict",
+    recognize=lambda obj: _has(obj, "state_dict") and _has(obj, "load_state_dict"),
+    take=lambda obj: obj.state_dict(),
+    give=lambda obj, state: obj.load_state_dict(state),
+)
 #: Looked through in this order; the first row that recognizes an object is its kind.
 KINDS: tuple[Kind, ...] = (
     Kind(
@@ -100,12 +104,7 @@ KINDS: tuple[Kind, ...] = (
         give=generators.give_python_random,
         check=generators.check_python_random,
     ),
-    Kind(
-        "state_dict",
-        recognize=lambda obj: _has(obj, "state_dict") and _has(obj, "load_state_dict"),
-        take=lambda obj: obj.state_dict(),
-        give=lambda obj, state: obj.load_state_dict(state),
-    ),
+    STATE_DICT,
     Kind(
         "get_state",
         recognize=lambda obj: _has(obj, "get_state") and _has(obj, "set_state"),

@@ -33,11 +33,11 @@ from runloop.state.decode import (
 )
 from runloop.state.dtypes import same_but_for_order
 from runloop.state.kinds import (
+    STATE_DICT,
     Kind,
     has_arrays,
     is_array,
     is_container,
-    kind_named,
     kind_of,
     members,
 )
@@ -385,11 +385,9 @@ class Matching:
 
     def companion(self, name: str, obj: Any, node: Any) -> None:
         """Note an object with ``load_state_dict()`` that goes into checkpoints beside the rest."""
-        kind = kind_named("state_dict")
-        assert kind is not None  # noqa: S101 - a row of the table
         given = node["$object"] if tag_of(node) == "$object" else None
         inner = given[1] if isinstance(given, list) and len(given) == 2 else node
-        self._roots.append(lambda: self._builder.object_in_place(name, obj, kind, inner))
+        self._roots.append(lambda: self._builder.object_in_place(name, obj, STATE_DICT, inner))
 
     def stage(self) -> None:
         """Build everything that is new; touches nothing. The reads must have their values.

@@ -13,7 +13,7 @@ def make_session(step=0, size=8):
     with graph.as_default():
         graph.variable("w", np.full(size, float(step)))
         get_or_create_global_step()
-        graph.attach("params", params)
+        graph.attach("params", params, constant=True)  # tests save twice what did not change
     session = Session(graph=graph)
     session.assign({"global_step": np.int64(step)})
     return session

@@ -1,0 +1,75 @@
+"""What a save warns of: attached state that was rebound, or that changed its form."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from runloop.checkpoint.array_bytes import pieces
+from runloop.errors import CheckpointError
+from runloop.graph import Graph
+from runloop.session import SessionState
+from runloop.state.dtypes import storage_of
+
+__all__ = ["mistakes"]
+
+
+def mistakes(
+    graph: Graph,
+    state: SessionState,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    document: Mapping[str, Any],
+    form: Any,
+    step: int | None,
+    last: Sequence[str],
+) -> list[str]:
+    """Return what there is to warn of, each once for a name.
+
+    Args:
+        graph: What is saved belongs to it.
+        state: What is saved.
+        arrays: Its arrays by name.
+        document: The rest of it.
+        form: The same object as long as names, shapes and dtypes of the arrays are the same.
+        step: The global step.
+        last: The checkpoints of before, the newest last.
+    """
+    if not state.attached:
+        return []
+    graph.watch.start(state.attached)
+    return graph.watch.look(
+        state.attached,
+        document["attached"],
+        arrays,
+        step,
+        form=form,
+        constant=graph.constant,
+        unchanged=lambda names: bool(last) and _is_unchanged(last[-1], arrays, names),
+    )
+
+
+def _is_unchanged(
+    path: str, tensors: Mapping[str, np.ndarray[Any, Any]], names: Iterable[str]
+) -> bool:
+    """Whether the tensors of these names are bit for bit those in a checkpoint.
+
+    The first that differs answers it. ``False`` if the checkpoint can't be read.
+    """
+    from runloop.checkpoint.reader import CheckpointReader  # seldom needed
+
+    try:
+        with CheckpointReader(path) as reader:
+            stored = reader.stored
+    except CheckpointError:
+        return False
+    for name in names:
+        storage = storage_of(tensors[name].dtype)
+        crc = 0
+        for piece in pieces(tensors[name], storage):
+            crc = zlib.crc32(piece.data, crc)
+        if name not in stored or stored[name].crc != crc:
+            return False
+    return True

@@ -1,0 +1,205 @@
+"""State that is not what it seems, found at the save that sees it.
+
+Two mistakes lose training without an error. An attached object was *rebound*: the program trains a
+new array, and the old one is saved again and again. Or the state *drifted*: a checkpoint is written
+that the same program, started again, would refuse.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from runloop.state.arrays import is_key, to_numpy
+from runloop.state.decode import reference_of, tag_of
+from runloop.state.kinds import is_array, is_container, kind_of, members
+from runloop.state.matching import Matching
+from runloop.state.subclasses import replace_members
+
+__all__ = ["Watch"]
+
+_SAMPLED_ARRAYS = 8
+_SAMPLED_ITEMS = 256  # from the beginning and the end of each
+
+
+class Watch:
+    """Remembers what a program starts with and what it saved last.
+
+    One belongs to each graph: attached state outlives a session.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, Any] = {}
+        self._said: set[tuple[str, str]] = set()
+        self._samples: dict[str, tuple[int, dict[str, int]]] = {}
+        self._forms: dict[str, tuple[Any, list[str]]] = {}
+
+    def start(self, attached: Mapping[str, Any]) -> None:
+        """Note the form of what is attached; called before the first save or restore changes it."""
+        for name, obj in attached.items():
+            if name not in self._first:
+                self._first[name] = _skeleton(obj)
+
+    def look(
+        self,
+        attached: Mapping[str, Any],
+        nodes: Mapping[str, Any],
+        tensors: Mapping[str, np.ndarray[Any, Any]],
+        step: int | None,
+        *,
+        form: Any,
+        constant: Iterable[str],
+        unchanged: Callable[[Iterable[str]], bool],
+    ) -> list[str]:
+        """Return what a save is to warn of, each once for a name.
+
+        Args:
+            attached: What is attached, by name.
+            nodes: Its nodes in the document.
+            tensors: The arrays that are saved, by name.
+            step: The global step.
+            form: The same object as long as names, shapes and dtypes of the tensors are the same.
+            constant: Names whose arrays are meant to stay as they are.
+            unchanged: Whether the tensors of these names are bit for bit those of the last save;
+                asked only if samples of them are the same.
+        """
+        found = []
+        for name, obj in attached.items():
+            if name not in nodes:
+                continue
+            before, kinds = self._forms.get(name, (None, [])), _types(nodes[name])
+            self._forms[name] = (form, kinds)
+            is_known = before[0] is form and before[1] == kinds
+            if not is_known and ("drift", name) not in self._said:
+                problem = self._drift(name, nodes[name], tensors)
+                if problem is not None:
+                    self._said.add(("drift", name))
+                    found.append(problem)
+            if name not in constant and kind_of(obj) is None and step is not None:
+                problem = self._rebound(name, nodes[name], tensors, step, unchanged)
+                if problem is not None:
+                    self._said.add(("rebound", name))
+                    found.append(problem)
+        return found
+
+    def _drift(
+        self, name: str, node: Any, tensors: Mapping[str, np.ndarray[Any, Any]]
+    ) -> str | None:
+        matching = Matching(_Saved(tensors), lambda known: known, lambda _: True)
+        matching.tree(name, self._first[name], node)
+        problems = [f"{path}: {why}" for path, why in matching.mismatched.items()]
+        problems += [f"{path} is not there any more" for path in matching.missing]
+        problems += [f"{path} is not there any more" for path in matching.missing_objects]
+        problems += [f"{path} was not there" for path in matching.unexpected]
+        if not problems:
+            return None
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return (
+            f"attached {name!r} has changed its form since the program started, and a strict restore "
+            f"into what it starts with would refuse this checkpoint: {problems[0]}{more}. Give it its "
+            f"final shapes, dtypes and keys from the start, begin with None or an empty container, or "
+            f"attach runloop.attributes(...), which accepts any form"
+        )
+
+    def _rebound(
+        self,
+        name: str,
+        node: Any,
+        tensors: Mapping[str, np.ndarray[Any, Any]],
+        step: int,
+        unchanged: Callable[[Iterable[str]], bool],
+    ) -> str | None:
+        if ("rebound", name) in self._said:
+            return None
+        mine = list(_own_tensors(node))
+        chosen = mine[:: -(-len(mine) // _SAMPLED_ARRAYS)] if mine else []
+        samples = {tensor: _sample(tensors[tensor]) for tensor in chosen}
+        before = self._samples.get(name)
+        self._samples[name] = (step, samples)
+        if not mine or before is None or before[0] >= step or before[1] != samples:
+            return None
+        if not unchanged(mine):
+            return None
+        return (
+            f"attached {name!r}: none of its arrays ({mine[0]}{', ...' if len(mine) > 1 else ''}) "
+            f"changed between the saves at steps {before[0]} and {step}. Was it rebound? What is saved "
+            f"is the object that was attached: change it in place, or attach "
+            f"runloop.attributes(owner, names). graph.attach({name!r}, ..., constant=True) says that "
+            f"it is meant"
+        )
+
+
+def _types(node: Any) -> list[str]:
+    """Return the names of the types and kinds in a node, which no tensor shows."""
+    found = []
+    stack = [node]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, dict):
+            tag = tag_of(item)
+            if tag in {"$as", "$object"}:
+                found.append(item[tag][0])
+            if tag != "$object":
+                stack.extend(item.values())
+    return found
+
+
+def _own_tensors(node: Any) -> Iterator[str]:
+    """Yield the tensors of a node that are not in the state of an object inside it."""
+    stack = [node]
+    while stack:
+        item = stack.pop()
+        name = reference_of(item)
+        if name is not None:
+            if tag_of(item) != "$bytes":
+                yield name
+        elif isinstance(item, dict):
+            if tag_of(item) != "$object":
+                stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+
+
+def _sample(array: np.ndarray[Any, Any]) -> int:
+    if array.size > 2 * _SAMPLED_ITEMS:
+        first, last = array.flat[:_SAMPLED_ITEMS], array.flat[-_SAMPLED_ITEMS:]
+        return zlib.crc32(last.tobytes(), zlib.crc32(first.tobytes()))
+    return zlib.crc32(array.tobytes())
+
+
+def _skeleton(obj: Any) -> Any:
+    """Return the form of a state object: its containers, with arrays that take no memory."""
+    if is_array(obj):
+        if is_key(obj):
+            return obj
+        array = to_numpy(obj)
+        return np.broadcast_to(np.empty((), array.dtype), array.shape)
+    if kind_of(obj) is not None or not is_container(obj):
+        return obj
+    whole: Any = {key: _skeleton(item) for key, item in members(obj)}
+    if isinstance(obj, Mapping):
+        return whole
+    return replace_members(
+        obj, tuple(whole.values()) if isinstance(obj, tuple) else [*whole.values()]
+    )
+
+
+class _Saved:
+    """What is saved, as the source of a restore."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        self._tensors = tensors
+
+    def spec(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
+        """Shape and dtype of a tensor, ``None`` without one of this name."""
+        array = self._tensors.get(name)
+        return None if array is None else (array.shape, array.dtype)
+
+    def read(self, name: str) -> np.ndarray[Any, Any]:
+        """Return a tensor."""
+        return self._tensors[name]
