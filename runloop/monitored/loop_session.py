@@ -144,9 +144,11 @@ class LoopSession(Session):
             found.variables, {**found.attached, **self.loop_state.attached()}, companions
         )
 
-    def finish_restore(self, companion_states: Mapping[str, Any]) -> None:
-        """Give companions their states; only on the first restore."""
-        super().finish_restore({} if self.again else companion_states)
+    def finish_restore(
+        self, companion_states: Mapping[str, Any], undo: Callable[[], None] | None = None
+    ) -> None:
+        """Keep the states of companions that come later; only on the first restore."""
+        super().finish_restore({} if self.again else companion_states, undo)
 
     @property
     def step(self) -> int:
