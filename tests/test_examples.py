@@ -89,7 +89,7 @@ def test_digits_learns_the_held_out_fifth(undisturbed):
 
 def test_digits_does_not_depend_on_the_number_of_blas_threads(undisturbed, tmp_path):
     _, expected = undisturbed
-    two = {name: "2" for name in ONE_THREAD}  # as a machine with two cores has it
+    two = dict.fromkeys(ONE_THREAD, "2")  # as a machine with two cores has it
     script = EXAMPLES / "digits.py"
     result = run(script, "--dir", tmp_path, "--steps", 1500, "--save-steps", 200, env=two)
     assert outcome(result) == expected
