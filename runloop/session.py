@@ -48,7 +48,7 @@ class SessionState(NamedTuple):
 
     Attributes:
         variables: ``{name: array}`` in the order of the graph; ``global_step`` is an ``np.int64``.
-        attached: ``{name: object}``.
+        attached: ``{name: object}``: attached state, and the session's positions in its inputs.
         companions: ``{name: object}``: hooks with state, which are saved along with the rest.
     """
 
@@ -329,7 +329,8 @@ class Session:
         names = map(attrgetter("name"), self._graph.variables)
         return SessionState(
             dict(zip(names, values, strict=True)),
-            dict(self._graph.attached),
+            # First the positions: a replay draws from generators that are restored after it.
+            {**store.positions(self._graph.inputs), **self._graph.attached},
             dict(self._companions),
         )
 
@@ -381,7 +382,7 @@ class Session:
     def finish_restore(
         self, companion_states: Mapping[str, Any], undo: Callable[[], None] | None = None
     ) -> None:
-        """Finish a restore: inputs call ``iter()`` again, companions load their states.
+        """Finish a restore: inputs without a saved position call ``iter()`` again, companions load.
 
         A state whose companion was not added yet is kept for :meth:`add_companions`, and so is
         ``undo``, which undoes the restore if that companion does not take it.

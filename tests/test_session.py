@@ -868,7 +868,8 @@ def test_a_pull_gives_as_many_members_as_there_are_names(item, got):
     graph.input(("x", "y"), [item])
     with fails(
         ValueError,
-        f"input ('x', 'y'): a pull must give a tuple of 2 members, got {got}",
+        f"input ('x', 'y'): a pull must give a tuple of 2 members, or a mapping with these keys, "
+        f"got {got}",
     ):
         Session(graph=graph).run("x")
 

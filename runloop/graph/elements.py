@@ -190,12 +190,24 @@ class Output:
 
 
 class Input:
-    """An iterable that feeds one or several names, with one pull per run."""
+    """An iterable that feeds one or several names, with one pull per run.
 
-    def __init__(self, names: tuple[str, ...], iterable: Iterable[Any], *, single: bool) -> None:
+    Attributes:
+        names: The names.
+        iterable: The iterable.
+        single: Whether an item is the value of the one name, not a tuple or mapping of members.
+        replay: Whether a restore pulls and drops the items that were used.
+        pulled: How many items were pulled in all; counts for an iterator, which can't start over.
+    """
+
+    def __init__(
+        self, names: tuple[str, ...], iterable: Iterable[Any], *, single: bool, replay: bool = False
+    ) -> None:
         self.names = names
         self.iterable = iterable
         self.single = single
+        self.replay = replay
+        self.pulled = 0
         self.lock = threading.Lock()  # sessions that share the input pull one at a time
 
     def __repr__(self) -> str:

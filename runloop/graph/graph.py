@@ -82,6 +82,7 @@ class Graph(GraphHandles):
         self._sites: dict[str, str] = {}
         self._variables: list[Variable] = []
         self._ops: list[Op] = []
+        self._inputs: list[Input] = []
         self._attached: dict[str, Any] = {}
         self._constant: set[str] = set()
         self._summaries: dict[str, Any] = {}
@@ -153,18 +154,27 @@ class Graph(GraphHandles):
         if constant:
             self._constant.add(name)
 
-    def input(self, names: str | Iterable[str], iterable: Iterable[Any]) -> None:
+    def input(
+        self, names: str | Iterable[str], iterable: Iterable[Any], *, replay: bool = False
+    ) -> None:
         """Add values that an iterable supplies, with one pull per run that needs any of them.
 
         Args:
-            names: One name for each item, or several names for the members of each item.
+            names: One name for each item, or several names for the members of each item: in the
+                order of a tuple, or by key of a mapping.
             iterable: Each session calls ``iter()`` on it. Once it is exhausted, a run that needs
                 it raises ``OutOfRangeError``. If it has state, it is attached under the first
-                name, so that its position is in the checkpoints.
+                name, so that its position is in the checkpoints. So is the position in a plain
+                sequence (a list, a range, an array). Any other iterable starts over after a
+                restore; a session that saves warns of it.
+            replay: Keep the position of an iterable without state by replaying: a restore pulls
+                and drops as many items as were used, before it restores the other state. What
+                the iterable draws from attached generators meanwhile is undone by that.
 
         Raises:
             TypeError: If ``iterable`` can't be iterated.
-            ValueError: If no name is given, or a name is a duplicate or in use.
+            ValueError: If no name is given, a name is a duplicate or in use, or ``replay`` is
+                asked of an iterable with state.
             RuntimeError: If the graph is finalized.
         """
         single = isinstance(names, str)
@@ -179,8 +189,14 @@ class Graph(GraphHandles):
                 f"input {every[0]!r}: expected an iterable, got {iterable!r}; call it if it is "
                 f"a generator function"
             )
-        source = Input(every, iterable, single=single)
+        if replay and is_stateful(iterable):
+            raise ValueError(
+                f"input {every[0]!r}: {type(iterable).__name__} has state, so its position is "
+                f"restored without replay=True"
+            )
+        source = Input(every, iterable, single=single, replay=replay)
         self._add({name: InputValue(source, i) for i, name in enumerate(every)})
+        self._inputs.append(source)
         if is_stateful(iterable):
             self._attached[every[0]] = iterable
 
@@ -338,6 +354,11 @@ class Graph(GraphHandles):
     def ops(self) -> tuple[Op, ...]:
         """All ops, in the order of their creation."""
         return tuple(self._ops)
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """All inputs, in the order of their creation."""
+        return tuple(self._inputs)
 
     @property
     def attached(self) -> Mapping[str, Any]:

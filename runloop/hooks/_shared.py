@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
-from runloop.graph import get_global_step
+from runloop.graph import get_default_graph, get_global_step
 from runloop.graph.elements import Variable
+from runloop.plan.positions import keeps_position
 
-__all__ = ["check_late_fetches", "label", "require_global_step"]
+__all__ = ["check_late_fetches", "label", "require_global_step", "warn_of_lost_positions"]
 
 
 def check_late_fetches(session: Any, fetches: Any) -> None:
@@ -43,6 +45,24 @@ def require_global_step(hook: str) -> Variable:
         )
         raise error
     return step
+
+
+def warn_of_lost_positions() -> None:
+    """Warn of the default graph's inputs that start over after a restore, for a hook that saves.
+
+    One ``UserWarning`` for each input that has no state, is not a sequence and is not replayed.
+    """
+    for source in get_default_graph().inputs:
+        if not keeps_position(source):
+            warnings.warn(
+                f"input {source.names[0]!r}: {type(source.iterable).__name__} has no state, so its "
+                f"position is not in the checkpoints and it starts over after a restore. Give a "
+                f"list, an array or runloop.Batches, an iterable with state_dict() and "
+                f"load_state_dict(), or graph.input(..., replay=True), which pulls and drops the "
+                f"items that were used",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def label(fetch: Any) -> str:

@@ -17,7 +17,7 @@ from runloop.checkpoint.layout import SUFFIX
 from runloop.errors import CheckpointError, CheckpointWriteError
 from runloop.graph import get_default_graph
 from runloop.graph.tensorflow_names import SAVERS
-from runloop.hooks._shared import require_global_step
+from runloop.hooks._shared import require_global_step, warn_of_lost_positions
 from runloop.hooks.base import SessionRunHook
 from runloop.messages import text_of
 from runloop.run import RunArgs, RunContext, RunValues
@@ -137,6 +137,7 @@ class CheckpointSaverHook(SessionRunHook):
     def begin(self) -> None:
         """Find the global step, and let the listeners add to the graph."""
         self._global_step_tensor = require_global_step("CheckpointSaverHook")
+        warn_of_lost_positions()
         for listener in self._listeners:
             listener.begin()
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from runloop.errors import OutOfRangeError
 from runloop.graph import GLOBAL_STEP, step_value
 from runloop.graph.elements import Input, Variable
 from runloop.messages import add_note
 from runloop.plan.arrays import as_array, behind, conform, copy_array, read_only
+from runloop.plan.positions import Position
 
 __all__ = ["SessionValues"]
 
@@ -26,7 +26,7 @@ class SessionValues:
     session together.
     """
 
-    __slots__ = ("_growing", "_iterators", "lock", "step_index", "values", "views")
+    __slots__ = ("_growing", "_positions", "lock", "step_index", "values", "views")
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -34,7 +34,7 @@ class SessionValues:
         self.lock = threading.Lock()
         self._growing = threading.RLock()  # not ``lock``: users' functions make initial values
         self.step_index = -1
-        self._iterators: dict[Input, Iterator[Any]] = {}
+        self._positions: dict[Input, Position] = {}
 
     def grow(self, variables: tuple[Variable, ...]) -> None:
         """Add the initial values of the variables that are not here yet.
@@ -92,26 +92,47 @@ class SessionValues:
             ValueError: If an item does not have one member for each name.
         """
         with source.lock:
-            iterator = self._iterators.get(source)
-            if iterator is None:
-                iterator = self._iterators[source] = iter(source.iterable)
-            try:
-                value = next(iterator)
-            except StopIteration:
-                raise OutOfRangeError(f"input {source.names[0]!r} is exhausted") from None
+            item = self.position(source).next()
         if source.single:
-            return (value,)
-        if not isinstance(value, (tuple, list)) or len(value) != len(source.names):
-            got = f"{len(value)} members" if isinstance(value, (tuple, list)) else repr(value)
+            return (item,)
+        if isinstance(item, Mapping):
+            return _by_key(source, item)
+        if not isinstance(item, (tuple, list)) or len(item) != len(source.names):
+            got = f"{len(item)} members" if isinstance(item, (tuple, list)) else repr(item)
             raise ValueError(
-                f"input {source.names}: a pull must give a tuple of {len(source.names)} members, "
-                f"got {got:.80}"
+                f"input {source.names}: a pull must give a tuple of {len(source.names)} members, or "
+                f"a mapping with these keys, got {got:.80}"
             )
-        return value
+        return item
+
+    def position(self, source: Input) -> Position:
+        """Return this session's position in an input."""
+        found = self._positions.get(source)
+        # setdefault: threads that ask at the same time get the same object.
+        return self._positions.setdefault(source, Position(source)) if found is None else found
+
+    def positions(self, inputs: tuple[Input, ...]) -> dict[str, Position]:
+        """Return by name the positions that checkpoints hold."""
+        found = {source.names[0]: self.position(source) for source in inputs}
+        return {name: position for name, position in found.items() if position.in_checkpoints}
 
     def forget_iterators(self) -> None:
-        """Call ``iter()`` on every input again at its next pull; its state was restored."""
-        self._iterators.clear()
+        """Call ``iter()`` again at the next pull of inputs whose position is not held here."""
+        for position in self._positions.values():
+            position.forget_iterator()
+
+
+def _by_key(source: Input, item: Mapping[Any, Any]) -> tuple[Any, ...]:
+    missing = [name for name in source.names if name not in item]
+    unknown = [key for key in item if key not in source.names]
+    if missing or unknown:
+        words = [f"lacks {', '.join(map(repr, missing))}"] if missing else []
+        words += [f"has the unknown {', '.join(map(repr, unknown))}"] if unknown else []
+        raise ValueError(
+            f"input {source.names}: a pull gave a mapping that {' and '.join(words)}; its keys must "
+            f"be the input's names"
+        )
+    return tuple(item[name] for name in source.names)
 
 
 def _initial_value(variable: Variable) -> Any:

@@ -11,6 +11,8 @@ from .differences import DIFFERENCES
 from .runloop_backend import RunloopBackend
 from .story import tell
 
+# The scenarios' data is a generator, as TensorFlow's iterators keep no position either.
+pytestmark = pytest.mark.filterwarnings("ignore:input .* generator has no state:UserWarning")
 BACKEND = RunloopBackend()
 BLOCK = 25
 # Thousands of small checkpoints are made durable: in memory that costs nothing.

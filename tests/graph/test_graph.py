@@ -155,9 +155,10 @@ def test_what_has_no_state_is_refused_with_what_can_be_attached(obj):
     with fails(
         TypeError,
         f"can't attach 'state': {type(obj).__name__} has no state; attach a mapping or list of "
-        f"arrays, a numpy.random.Generator or RandomState, a random.Random, the modules numpy.random "
-        f"and random (their global generators), or an object with state_dict() and load_state_dict(), or get_state() and set_state(); for the attributes of "
-        f"any other object there is runloop.attributes(obj, names)",
+        f"arrays, a numpy.random.Generator or RandomState, a random.Random, the modules "
+        f"numpy.random and random (their global generators), or an object with state_dict() and "
+        f"load_state_dict(), or get_state() and set_state(); for the attributes of any other object "
+        f"there is runloop.attributes(obj, names)",
     ):
         Graph().attach("state", obj)
 
