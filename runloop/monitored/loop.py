@@ -230,12 +230,12 @@ class Loop:
             return False
         normal = exc is None or isinstance(exc, (OutOfRangeError, StopIteration))
         if not normal:
-            run.abandon()
+            run.abandon(exc)
             return lifecycle.__exit__(exc_type, exc, traceback)
         try:
-            run.finish(by_exception=exc is not None)
+            run.finish(exc)
         except BaseException as failure:
-            run.abandon()
+            run.abandon(failure)
             lifecycle.__exit__(type(failure), failure, failure.__traceback__)
             raise
         return lifecycle.__exit__(exc_type, exc, traceback)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from contextlib import ExitStack
 from typing import Any
 
 from runloop import clock
@@ -20,6 +19,7 @@ from runloop.monitored.loop_session import LoopCreator, LoopSession, NotReported
 from runloop.monitored.loop_sources import Source, fingerprint
 from runloop.monitored.loop_state import LoopState
 from runloop.monitored.monitored import SingularMonitoredSession
+from runloop.monitored.watch import PassWatch
 from runloop.plan.arrays import copy_array
 
 __all__ = ["Feeds", "LoopRun"]
@@ -82,9 +82,10 @@ class LoopRun:
         self._saves_passes = saves_passes
         self._savers = [h for h in self._hooks.hooks if isinstance(h, CheckpointSaverHook)]
         self._summaries = [h for h in self._hooks.hooks if isinstance(h, SummarySaverHook)]
-        self._asks = bool(self._hooks._before or self._hooks._after)  # noqa: SLF001  # as above
-        self._watch = self._hooks.watch
-        self._watching = ExitStack()
+        watch = self._hooks.watch
+        self._shown = None if watch is None else PassWatch(watch)
+        hooks: Any = self._hooks
+        self._asks = bool(hooks._before or hooks._after or watch)  # noqa: SLF001  # as above
         self._passing: tuple[Record, Any, Any, Any] | None = None
         self._pass_reports: dict[str, Any] = {}
         self._dropped: list[Record] = []
@@ -271,8 +272,8 @@ class LoopRun:
 
     def _begin_pass(self, record: Record) -> None:
         session = self.session
-        if self._watch is not None:
-            self._moment = self._watching.enter_context(self._watch.run(session, None))
+        if self._shown is not None:
+            self._shown.begin(session)
         try:
             request = self._hooks.ask(session, [], None, None, None)
             plan = values = None
@@ -280,8 +281,11 @@ class LoopRun:
                 plan = session.plan(request._fetches)  # noqa: SLF001  # as above
                 values = plan.begin()
             feeds = request._feed_dict  # noqa: SLF001  # as above
-        except StopIteration:
-            self._life.stop_requested = True
+        except BaseException as exc:
+            if self._shown is not None:
+                self._shown.end(exc=exc)
+            if isinstance(exc, StopIteration):
+                self._life.stop_requested = True
             raise
         if feeds:
             named = {_name(key): value for key, value in feeds.items()}
@@ -291,12 +295,15 @@ class LoopRun:
         elif self.feeds:
             self.feeds = Feeds({}, self._read)
         self._passing = (record, request, plan, values)
-        if self._watch is not None:
-            self._watching.enter_context(self._watch.body(session))
+        if self._shown is not None:
+            self._shown.enter_body(session)
 
     def _finish_pass(self, *, exact: bool) -> None:
         record, request, plan, values = self._passing  # type: ignore[misc]  # called with one
         self._passing = None
+        shown = self._shown
+        if shown is not None:
+            shown.leave_body()
         if self._pass_reports:
             self._keep_reports()
         outputs: list[Any] = []
@@ -314,11 +321,14 @@ class LoopRun:
                 stop = self._hooks.tell(request, outputs or self._hooks._nothing)  # noqa: SLF001
             except StopIteration:
                 stop = True
+            except BaseException as exc:
+                if shown is not None:
+                    shown.end(exc=exc)
+                raise
             finally:
                 session.saving_waits = False
-                if self._watch is not None:
-                    self._moment.stop = stop
-                    self._watching.close()
+            if shown is not None:
+                shown.end(stop=stop)
             if stop:
                 self._life.stop_requested = True
             if self.feeds:
@@ -555,17 +565,16 @@ class LoopRun:
 
     # -- leaving ----------------------------------------------------------------------------------
 
-    def finish(self, *, by_exception: bool) -> None:
+    def finish(self, exc: BaseException | None) -> None:
         """Make ready for the hooks' ``end``, on a normal way out.
 
         Args:
-            by_exception: Whether it is left by ``OutOfRangeError`` or ``StopIteration``: then the
-                pass under way is one that raised.
+            exc: The ``OutOfRangeError`` or ``StopIteration`` by which the loop is left, if any: then
+                the pass under way is one that raised.
         """
         positions, session = self.positions, self.session
-        if by_exception:
-            self._passing = None
-            self._watching.close()
+        if exc is not None:
+            self._drop_pass(exc)
             self._pass_reports = {}
         for record in (self._steps, self._epochs):
             if record is not None:
@@ -579,7 +588,7 @@ class LoopRun:
         if not positions.live:
             if positions.finished:
                 self._restore()
-            elif not stopping and not by_exception:
+            elif not stopping and exc is None:
                 positions.check_reached(positions.records, None)
             session.saving_waits = True
         elif self._refused:
@@ -589,11 +598,15 @@ class LoopRun:
             for hook in self._savers:
                 hook._timer.reset()  # noqa: SLF001  # so that its end saves
 
-    def abandon(self) -> None:
+    def abandon(self, exc: BaseException | None) -> None:
         """On any other way out."""
         self.closed = True
+        self._drop_pass(exc)
+
+    def _drop_pass(self, exc: BaseException | None) -> None:
         self._passing = None
-        self._watching.close()
+        if self._shown is not None:
+            self._shown.end(exc=exc)
 
 
 def _name(key: Any) -> str:

@@ -7,6 +7,7 @@ watch, and the session makes, runs and closes what is below it through the watch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from runloop.errors import AbortedError, UnavailableError
 from runloop.observers import Moment, Observer
 from runloop.run import RunArgs
 
-__all__ = ["Watch"]
+__all__ = ["PassWatch", "Watch"]
 
 _LOST = (AbortedError, UnavailableError)
 
@@ -169,6 +170,56 @@ class Watch:
         # hooks are to be seen there, too.
         with observers.use(*self._observers), observers.show(moment, self._observers):
             yield
+
+
+class PassWatch:
+    """Shows the passes of a loop: what comes before a body, the body, and what comes after it.
+
+    A pass begins in one call of the loop's iterator and ends in another, so there is no ``with``
+    around it.
+
+    Args:
+        watch: The watch of the loop's session.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._pass = ExitStack()
+        self._body = ExitStack()
+        self._moment: Moment | None = None
+
+    def begin(self, session: Any) -> None:
+        """Begin a pass."""
+        self.end()  # the one before, if the program has caught its error
+        self._moment = self._pass.enter_context(self._watch.run(session, None))
+
+    def enter_body(self, session: Any) -> None:
+        """Begin the body: the program's own code."""
+        self._body.enter_context(self._watch.body(session))
+
+    def leave_body(self, exc: BaseException | None = None) -> None:
+        """End the body, by ``exc`` if it raised."""
+        _leave(self._body, exc)
+
+    def end(self, *, stop: bool = False, exc: BaseException | None = None) -> None:
+        """End the pass, if one has begun.
+
+        Args:
+            stop: Whether a hook requested a stop.
+            exc: The exception that ends the pass, if any.
+        """
+        self.leave_body(exc)
+        if self._moment is not None:
+            self._moment.stop = stop
+            self._moment = None
+        _leave(self._pass, exc)
+
+
+def _leave(stack: ExitStack, exc: BaseException | None) -> None:
+    if exc is None:
+        stack.close()
+    else:
+        stack.__exit__(type(exc), exc, exc.__traceback__)
 
 
 class _Companion:

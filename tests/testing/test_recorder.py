@@ -430,3 +430,91 @@ def test_handles_are_shown_by_their_names():
     assert show(graph.get_tensor_by_name("loss:0")) == "loss:0"  # of which no shape is known
     assert show([graph.get_tensor_by_name("global_step:0")]) == "[global_step:0]"
     assert show(graph.get_operation_by_name("train")) == "train"
+
+
+# -- loops -----------------------------------------------------------------------------------------
+
+
+def test_a_pass_of_a_loop_is_recorded_as_a_run_with_its_body():
+    with LifecycleRecorder() as recorder:
+        with rl.Loop(None, {"w": 1.0}, hooks=[Ask(), rl.StopAtStepHook(last_step=1)]) as loop:
+            for _ in loop.steps(3):
+                loop.report(loss=loop.feeds["rate"])
+                loop.session.run("w")
+    assert recorder.events == [
+        "StopAtStepHook.begin",
+        "session.create step=0",
+        "StopAtStepHook.after_create_session step=0",
+        "session.run step=0 fetches=global_step by=StopAtStepHook",
+        "loop.run step=0 requests stop",
+        "Ask.before_run step=0 asks='loss' feeds={'rate': 0.5}",
+        "StopAtStepHook.before_run step=0 asks=global_step",
+        "loop.body step=0",
+        "session.run step=0 fetches='w' by=loop",
+        "Ask.after_run step=1 got=0.5",
+        "session.run step=1 fetches='loss' by=Ask",
+        "StopAtStepHook.after_run step=1 got=0 requests stop",
+        "session.run step=1 fetches=global_step by=StopAtStepHook",
+        "Ask.end step=1",
+        "session.close step=1",
+    ]
+    depths = {str(event).partition(" ")[0]: event.depth for event in recorder.events}
+    assert depths["loop.body"] == depths["StopAtStepHook.after_run"] == 1
+
+
+def test_passes_without_hooks_are_recorded():
+    with LifecycleRecorder() as recorder, rl.Loop(None, {"w": 1.0}) as loop:
+        for _ in loop.steps(2):
+            pass
+    assert recorder.events == [
+        "session.create step=0",
+        "loop.run step=0",
+        "loop.body step=0",
+        "loop.run step=1",
+        "loop.body step=1",
+        "session.close step=2",
+    ]
+
+
+def test_a_pass_that_is_left_by_break_ends_at_the_next_call():
+    with LifecycleRecorder() as recorder, rl.Loop(None, {"w": 1.0}, hooks=[Count()]) as loop:
+        for _ in loop.steps(3):
+            break
+        for _ in loop.steps(1):
+            pass
+    assert [str(event) for event in recorder.events if event.who != "session"] == [
+        "loop.run step=0",
+        "loop.body step=0",
+        "Count.after_run step=1",
+        "loop.run step=1",
+        "loop.body step=1",
+        "Count.after_run step=2",
+    ]
+
+
+@pytest.mark.parametrize("error", [KeyError("no"), rl.errors.OutOfRangeError("no more")])
+def test_a_body_that_raises_is_recorded_with_its_error(error):
+    with LifecycleRecorder() as recorder:
+        try:
+            with rl.Loop(None, {"w": 1.0}, hooks=[Count()]) as loop:
+                for _ in loop.steps(3):
+                    raise error
+        except KeyError:
+            pass
+    story = [event for event in recorder.events if event.who in {"loop", "Count"}]
+    assert [event.what for event in story] == ["run", "body"]
+    assert [event.error for event in story] == [error, error]
+    assert observers.current() == ()
+
+
+def test_a_hook_that_raises_in_a_pass_ends_the_pass():
+    hooks = [RaiseAt(1, ValueError("no"), "before_run")]
+    with LifecycleRecorder() as recorder, rl.Loop(None, {"w": 1.0}, hooks=hooks) as loop:
+        with pytest.raises(ValueError):
+            for _ in loop.steps(3):
+                pass
+        assert recorder.events[-2:] == [
+            "loop.run step=1 raises ValueError: no",
+            "RaiseAt.before_run step=1 raises ValueError: no",
+        ]
+        assert recorder.callers() == ("loop",)
