@@ -15,11 +15,12 @@ Names are relative to the folder, so that it can be moved, and may not lead out 
 
 from __future__ import annotations
 
-import logging
+import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from runloop.checkpoint.files import open_regular
 from runloop.errors import CheckpointFormatError, CheckpointReadError
 
 __all__ = [
@@ -27,17 +28,23 @@ __all__ = [
     "CheckpointState",
     "format_state",
     "get_checkpoint_state",
+    "newest_name",
     "parse_state",
+    "read_content",
     "read_state",
+    "state_line",
 ]
-
-_logger = logging.getLogger(__name__)
 
 STATE_FILE = "checkpoint"
 _MAX_BYTES = 16 << 20
-# Compiled at first use (re keeps them): compiling costs start-up time.
-_FIELD = rb'\s*(\w+)\s*:\s*("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|[^\s"\'#]+)\s*'
-_NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+# Compiled at first use (re keeps them): compiling costs start-up time. The quantifiers are possessive
+# so that no text, however strange, is looked at more than once.
+_FIELD = (
+    rb"\s*+(\w++)\s*+:\s*+"
+    rb'("(?:[^"\\\n]++|\\.)*+"|\'(?:[^\'\\\n]++|\\.)*+\'|[^\s"\'#]++)\s*+'
+)
+_NUMBER = rb"[-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?"
+_MAX_DIGITS = 64  # Python writes a float with at most 24 characters
 _ESCAPE = rb"(?s)\\([0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|.)"
 _SIMPLE = {
     b"n": b"\n", b"r": b"\r", b"t": b"\t", b'"': b'"', b"'": b"'", b"\\": b"\\",
@@ -79,6 +86,8 @@ class CheckpointState:
 
 
 def _quote(text: str) -> str:
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     out = []
     for byte in os.fsencode(text):
         char = chr(byte)
@@ -102,85 +111,115 @@ def _unquote(value: bytes) -> str:
             raise ValueError(f"unknown escape \\{code.decode('latin-1')}")
         return _SIMPLE[code]
 
-    return os.fsdecode(re.sub(_ESCAPE, replace, value[1:-1]))
+    text = value[1:-1]
+    return os.fsdecode(re.sub(_ESCAPE, replace, text) if b"\\" in text else text)
+
+
+def state_line(field: str, value: str | float) -> bytes:
+    """Return one line of a state file."""
+    text = _quote(value) if isinstance(value, str) else repr(value)
+    return f"{field}: {text}\n".encode()
 
 
 def format_state(state: CheckpointState) -> bytes:
     """Return the content of a state file."""
-    lines = [f"model_checkpoint_path: {_quote(state.model_checkpoint_path)}"]
-    lines += [
-        f"all_model_checkpoint_paths: {_quote(path)}" for path in state.all_model_checkpoint_paths
-    ]
-    lines += [
-        f"all_model_checkpoint_timestamps: {stamp!r}"
-        for stamp in state.all_model_checkpoint_timestamps
-    ]
+    lines = [state_line("model_checkpoint_path", state.model_checkpoint_path)]
+    lines += [state_line("all_model_checkpoint_paths", p) for p in state.all_model_checkpoint_paths]
+    times = state.all_model_checkpoint_timestamps
+    lines += [state_line("all_model_checkpoint_timestamps", time) for time in times]
     if state.last_preserved_timestamp is not None:
-        lines.append(f"last_preserved_timestamp: {state.last_preserved_timestamp!r}")
-    return "".join(f"{line}\n" for line in lines).encode()
+        lines.append(state_line("last_preserved_timestamp", state.last_preserved_timestamp))
+    return b"".join(lines)
 
 
 def parse_state(content: bytes, path: str) -> CheckpointState:
     """Parse the content of a state file; the names are given as they stand in it.
 
+    Args:
+        content: All of it.
+        path: The file, for messages.
+
     Raises:
-        CheckpointFormatError: If it is not one, names no newest checkpoint, or names a file
-            outside its folder.
+        CheckpointFormatError: If it is not a state file, names no newest checkpoint, names a file
+            outside its folder, or has a number that is not finite.
     """
     state = CheckpointState("")
-    position = 0
-    while position < len(content.rstrip()):
-        match = re.compile(_FIELD).match(content, position)
+    paths, stamps = state.all_model_checkpoint_paths, state.all_model_checkpoint_timestamps
+    for key, value in _fields(content, path):
+        try:
+            if key == "all_model_checkpoint_paths":
+                paths.append(_name(value))
+            elif key == "all_model_checkpoint_timestamps":
+                stamps.append(_number(value))
+            elif key == "model_checkpoint_path":
+                if state.model_checkpoint_path:
+                    raise ValueError("duplicate")
+                state.model_checkpoint_path = _name(value)
+            elif key == "last_preserved_timestamp":
+                state.last_preserved_timestamp = _number(value)
+            else:
+                raise ValueError("no such field")
+        except ValueError as exc:
+            raise _malformed(path, key, exc) from exc
+    if not state.model_checkpoint_path:
+        raise CheckpointFormatError(f"{path}: the state file has no model_checkpoint_path")
+    return state
+
+
+def _malformed(path: str, key: str, reason: ValueError) -> CheckpointFormatError:
+    return CheckpointFormatError(f"{path}: {key[:80]} of the state file: {reason}")
+
+
+def _fields(content: bytes, path: str) -> Iterator[tuple[str, bytes]]:
+    match_field = re.compile(_FIELD).match
+    position, end = 0, len(content.rstrip())
+    while position < end:
+        match = match_field(content, position)
         if match is None:
             line = content.count(b"\n", 0, position) + 1
             raise CheckpointFormatError(f"{path}: line {line} of the state file can't be read")
         position = match.end()
-        key, value = match[1].decode(), match[2]
-        try:
-            _set(state, key, value)
-        except ValueError as exc:
-            raise CheckpointFormatError(f"{path}: {key} of the state file: {exc}") from exc
-    if not state.model_checkpoint_path:
-        raise CheckpointFormatError(f"{path}: the state file has no model_checkpoint_path")
-    for name in (state.model_checkpoint_path, *state.all_model_checkpoint_paths):
-        if os.path.isabs(name) or ".." in re.split(r"[\\/]", name) or not name or "\0" in name:
-            raise CheckpointFormatError(
-                f"{path}: the state file names {name!r}, which is not inside its folder; only "
-                f"relative names without '..' are followed"
-            )
-    return state
+        key, value = match.groups()
+        yield key.decode(), value
 
 
-def _set(state: CheckpointState, key: str, value: bytes) -> None:
-    if key in ("model_checkpoint_path", "all_model_checkpoint_paths"):
-        if value[:1] not in b"\"'":
-            raise ValueError(f"expected a string in quotes, got {value[:40]!r}")
-        text = _unquote(value)
-        if key == "model_checkpoint_path":
-            state.model_checkpoint_path = text
-        else:
-            state.all_model_checkpoint_paths.append(text)
-    elif key in ("all_model_checkpoint_timestamps", "last_preserved_timestamp"):
-        if not re.fullmatch(_NUMBER, value):
-            raise ValueError(f"expected a number, got {value[:40]!r}")
-        if key == "last_preserved_timestamp":
-            state.last_preserved_timestamp = float(value)
-        else:
-            state.all_model_checkpoint_timestamps.append(float(value))
-    else:
-        raise ValueError("no such field")
+def _name(value: bytes) -> str:
+    if value[:1] not in b"\"'":
+        raise ValueError(f"expected a string in quotes, got {value[:40]!r}")
+    name = _unquote(value)
+    if (
+        not name
+        or os.path.isabs(name)
+        or "\0" in name
+        or (".." in name and ".." in re.split(r"[\\/]", name))
+    ):
+        raise ValueError(
+            f"the state file names {name!r:.200}, which is not inside its folder; only relative "
+            f"names without '..' are followed"
+        )
+    return name
 
 
-def read_state(checkpoint_dir: str, latest_filename: str | None = None) -> CheckpointState | None:
-    """Return the state file of a folder with the names as they stand in it, ``None`` if none.
+def _number(value: bytes) -> float:
+    number = math.nan
+    if len(value) <= _MAX_DIGITS and re.fullmatch(_NUMBER, value):
+        number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a number, got {value[:40]!r}")
+    return number
+
+
+def read_content(checkpoint_dir: str, latest_filename: str | None = None) -> bytes | None:
+    """Return the bytes of a folder's state file, ``None`` if there is none.
 
     Raises:
-        CheckpointFormatError: If it is there and not a state file.
+        CheckpointFormatError: If it is too large or not a regular file.
         CheckpointReadError: If the system can't read it.
     """
     path = os.path.join(checkpoint_dir, latest_filename or STATE_FILE)
     try:
-        with open(path, "rb") as file:
+        fd = open_regular(path)
+        with open(fd, "rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -190,7 +229,43 @@ def read_state(checkpoint_dir: str, latest_filename: str | None = None) -> Check
         ) from exc
     if len(content) > _MAX_BYTES:
         raise CheckpointFormatError(f"{path}: the state file is larger than {_MAX_BYTES} bytes")
-    return parse_state(content, path)
+    return content
+
+
+def read_state(checkpoint_dir: str, latest_filename: str | None = None) -> CheckpointState | None:
+    """Return the state file of a folder with the names as they stand in it, ``None`` if none.
+
+    Raises:
+        CheckpointFormatError: If it is not a state file.
+        CheckpointReadError: If the system can't read it.
+    """
+    content = read_content(checkpoint_dir, latest_filename)
+    if content is None:
+        return None
+    return parse_state(content, os.path.join(checkpoint_dir, latest_filename or STATE_FILE))
+
+
+def newest_name(checkpoint_dir: str, latest_filename: str | None = None) -> str | None:
+    """Return what the state file calls the newest, as it stands there, ``None`` if there is none.
+
+    That is its first line, and nothing else is parsed.
+
+    Raises:
+        CheckpointFormatError: If it is not a state file, as far as it is parsed.
+        CheckpointReadError: If the system can't read it.
+    """
+    content = read_content(checkpoint_dir, latest_filename)
+    if content is None:
+        return None
+    path = os.path.join(checkpoint_dir, latest_filename or STATE_FILE)
+    for key, value in _fields(content, path):
+        if key == "model_checkpoint_path":
+            try:
+                return _name(value)
+            except ValueError as exc:
+                raise _malformed(path, key, exc) from exc
+        break
+    return parse_state(content, path).model_checkpoint_path
 
 
 def get_checkpoint_state(
@@ -206,12 +281,12 @@ def get_checkpoint_state(
         The names in it are joined to ``checkpoint_dir``.
 
     Raises:
-        CheckpointFormatError: If it is there and not a state file, or names a file outside its
+        CheckpointFormatError: If it is not a state file, or names a file outside its
             folder.
         CheckpointReadError: If the system can't read it.
 
     Follows ``tf.train.get_checkpoint_state`` of TensorFlow 2.21, which however ignores a state
-    file that can't be read, and follows absolute names.
+    file that can't be read, and follows absolute names and links.
     """
     folder = os.fspath(checkpoint_dir)
     state = read_state(folder, latest_filename)
