@@ -51,11 +51,18 @@ _LOOKS = 5
 _LOOK_SECS = 0.001
 
 
+class _LockFile(io.FileIO):
+    """An open file that closes itself when nobody refers to it, which here is no mistake."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class _Held:
     """The lock of one folder, held by this process for all its savers there.
 
     It lives as long as a :class:`FolderLock` refers to it. So a Ctrl-C between any two
-    instructions leaves no lock that nobody can give back.
+    instructions leaves no lock behind that nobody can give back.
 
     Attributes:
         file: The open lock file.
@@ -64,14 +71,11 @@ class _Held:
         users: How many locks share it, or more if a release was interrupted.
     """
 
-    def __init__(self, file: io.FileIO, status: os.stat_result, folder: os.stat_result) -> None:
+    def __init__(self, file: _LockFile, status: os.stat_result, folder: os.stat_result) -> None:
         self.file = file
         self.status = status
         self.folder = folder
         self.users = 0
-
-    def __del__(self) -> None:
-        self.file.close()
 
 
 class _Process:
@@ -107,10 +111,10 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def _open(path: str) -> io.FileIO:
+def _open(path: str) -> _LockFile:
     # No instruction of Python stands between the system's call and the object that closes the
     # descriptor, so a Ctrl-C can't lose it. (FileIO alone can't be given O_NOFOLLOW.)
-    return next(map(io.FileIO, map(os.open, (path,), (_OPEN,), (0o666,)), ("rb+",)))
+    return next(map(_LockFile, map(os.open, (path,), (_OPEN,), (0o666,)), ("rb+",)))
 
 
 def _try_lock(fd: int) -> bool:

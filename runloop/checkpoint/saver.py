@@ -254,7 +254,7 @@ class Saver:
     def _manager_of(self, folder: str, state_file: str) -> CheckpointManager:
         """Return the manager of a folder; the folder before it is released."""
         manager = self._manager
-        if manager is None or (manager.folder, manager.state_file) != (folder, state_file):
+        if manager is None or not manager.is_for(folder, state_file):
             from runloop.checkpoint.manager import CheckpointManager  # only to save
 
             self._release()

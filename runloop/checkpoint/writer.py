@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from runloop.checkpoint.files import Files, write_all
@@ -14,7 +14,7 @@ from runloop.checkpoint.payload import Content
 from runloop.errors import CheckpointFormatError, CheckpointWriteError
 from runloop.messages import text_of
 
-__all__ = ["FormatCheck", "make_dirs", "replace_file", "sweep", "write_checkpoint"]
+__all__ = ["FormatCheck", "make_dirs", "replace_file", "sweep", "temporaries", "write_checkpoint"]
 
 _logger = logging.getLogger(__name__)
 _TEMPORARY = r"\.runloop-[0-9a-f]{16}\.tmp"
@@ -137,19 +137,25 @@ def make_dirs(files: Files, path: str) -> None:
         ) from exc
 
 
-def sweep(files: Files, folder: str) -> None:
-    """Remove the temporaries that a process left behind when it was killed.
-
-    Only for who holds the folder's lock. A failure is a warning.
-    """
+def temporaries(folder: str) -> list[str]:
+    """Return the paths of the temporaries in a folder, whoever is writing them or has left them."""
     try:
         names = os.listdir(folder)
-    except OSError:  # there is no such folder yet
-        return
-    for name in names:
-        if re.fullmatch(_TEMPORARY, name):
-            _logger.info("Removing %s, left over from a save that was cut off.", name)
-            _discard(files, os.path.join(folder, name))
+    except OSError:  # the next write says what is wrong
+        return []
+    return [os.path.join(folder, name) for name in names if re.fullmatch(_TEMPORARY, name)]
+
+
+def sweep(files: Files, left_over: Iterable[str]) -> None:
+    """Remove temporaries that a killed process left behind. A failure is a warning.
+
+    Args:
+        files: The file layer.
+        left_over: What :func:`temporaries` gave when nobody held the folder's lock.
+    """
+    for path in left_over:
+        _logger.info("Removing %s, left over from a save that was cut off.", path)
+        _discard(files, path)
 
 
 def write_checkpoint(
@@ -158,6 +164,7 @@ def write_checkpoint(
     content: Content,
     document: Mapping[str, Any],
     format_check: FormatCheck,
+    may_write: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a checkpoint file, all or nothing; see :func:`replace_file`.
 
@@ -167,6 +174,7 @@ def write_checkpoint(
         content: The tensors.
         document: What stands in the document beside them.
         format_check: Knows which layout safetensors has opened already.
+        may_write: Called before the rename; raises if the folder is no longer this process's.
 
     Raises:
         CheckpointWriteError: If the system fails; names ``path``.
@@ -179,4 +187,8 @@ def write_checkpoint(
         # Last, so that a file that was cut off has no valid beginning.
         write_all(files, fd, header.render(crcs), 0)
 
-    replace_file(files, path, write, lambda file: format_check.check(file, content.layout))
+    def check(file: str) -> None:
+        format_check.check(file, content.layout)
+        may_write()
+
+    replace_file(files, path, write, check)

@@ -6,15 +6,15 @@ import argparse
 import os
 from typing import Any
 
-from runloop.checkpoint.folder import data_file, unlisted
+from runloop.checkpoint.folder import DataFile, Scan
 from runloop.checkpoint.layout import SUFFIX
 from runloop.checkpoint.lock import holder_of
-from runloop.checkpoint.reader import CheckpointReader
-from runloop.checkpoint.state_file import read_state
 from runloop.cli.text import print_json, print_table, safe, size, when
-from runloop.errors import CheckpointError, CheckpointNotFoundError
+from runloop.errors import CheckpointNotFoundError
 
 __all__ = ["add", "describe_folder"]
+
+_ROUNDS = 100  # looks at a folder that is saved into all the while
 
 
 def add(commands: Any) -> None:
@@ -22,7 +22,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "list",
         help="step, time, size and state of each checkpoint in a folder",
-        description="List the checkpoints of a folder in the order of their saving. Only headers "
+        description="List the checkpoints of a folder in the order of saving. Only headers "
         "are read: `runloop verify` checks the tensors.",
     )
     parser.add_argument("dir", help="the folder")
@@ -34,62 +34,43 @@ def describe_folder(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what is known of each checkpoint from its header, and what is wrong with the folder.
 
     Raises:
-        CheckpointNotFoundError: If there is no such folder.
+        CheckpointNotFoundError: If the folder does not exist.
+        CheckpointReadError: If it can't be listed.
     """
     if not os.path.isdir(folder):
         raise CheckpointNotFoundError(f"there is no folder {folder}")
-    problems = []
-    names: list[str] = []
-    newest = None
-    try:
-        state = read_state(folder)
-    except CheckpointError as exc:
-        problems.append(str(exc))
-        state = None
-    if state is not None:
-        newest = state.model_checkpoint_path
-        names = [*state.all_model_checkpoint_paths]
-        if newest not in names:
-            names.append(newest)
-    rows = [_describe(folder, name, is_newest=name == newest, listed=True) for name in names]
-    listed = {name if name.endswith(SUFFIX) else name + SUFFIX for name in names}
-    for name, found in unlisted(folder, listed):
-        if isinstance(found, CheckpointReader):
-            found.close()
-        rows.append(_describe(folder, name, is_newest=False, listed=False))
+    for _ in range(_ROUNDS):
+        scan = Scan(folder)
+        rows = [_describe(found, scan) for found in (*scan.listed(), *scan.unlisted())]
+        # A training may have deleted one between its listing and its opening.
+        if not any(row["state"] == "missing" for row in rows) or not scan.has_changed:
+            break
     rows.sort(key=lambda row: (row["serial"] is None, row["serial"] or 0))
-    if newest is None:
+    if scan.state is None:
         for row in [row for row in rows if row["serial"] is not None][-1:]:
             row["newest"] = True
-    return rows, problems
+    return rows, [] if scan.problem is None else [str(scan.problem)]
 
 
-def _describe(folder: str, name: str, *, is_newest: bool, listed: bool) -> dict[str, Any]:
+def _describe(found: DataFile, scan: Scan) -> dict[str, Any]:
+    newest = None if scan.state is None else scan.state.model_checkpoint_path
     row: dict[str, Any] = {
-        "file": name,
+        "file": found.name,
         "step": None,
         "time": None,
-        "bytes": None,
-        "tensors": None,
+        "bytes": found.size,
+        "tensors": found.tensors,
         "serial": None,
         "metrics": {},
-        "newest": is_newest,
-        "listed": listed,
-        "state": "ok",
-        "problem": None,
+        "newest": newest is not None and found.name in (newest, newest + SUFFIX),
+        "listed": found.listed,
+        "state": "ok" if found.problem is None else "damaged",
+        "problem": None if found.problem is None else str(found.problem),
     }
-    path = data_file(os.path.join(folder, name))
-    if path is None:
-        row["state"], row["problem"] = "missing", "the state file lists it, and it is not there"
-        return row
-    row["bytes"] = os.path.getsize(path)
-    try:
-        with CheckpointReader(path) as reader:
-            row["tensors"] = len(reader.stored)
-            document = reader.document
-    except CheckpointError as exc:
-        row["state"], row["problem"] = "damaged", str(exc)
-        return row
+    if isinstance(found.problem, CheckpointNotFoundError):
+        row["state"] = "missing"
+        row["problem"] = "the state file lists it, and it is not there"
+    document = found.document
     if document is not None:
         row.update(
             step=document.step,
@@ -132,5 +113,7 @@ def _run(args: argparse.Namespace) -> int:
     for problem in [*problems, *(row["problem"] for row in rows if row["problem"])]:
         print(f"! {safe(problem)}")
     if holder is not None:
-        print(f"process {holder['pid']} on {safe(holder.get('host'))} is saving here")
+        who = "another process" if holder["pid"] is None else f"process {holder['pid']}"
+        where = f" on {safe(holder['host'])}" if holder["host"] else ""
+        print(f"{who}{where} is saving here")
     return 0

@@ -95,6 +95,7 @@ def test_a_folder_in_the_name_belongs_to_the_name(tmp_path, monkeypatch):
     saver = Saver(max_to_keep=1)
     for step in (1, 2, 3):
         saver.save(session, tmp_path / "sub" / "m", step, checkpoint_dir=tmp_path)
+    saver.close()
     assert sorted(os.listdir(tmp_path / "sub")) == ["m-3.safetensors"]
 
 
@@ -737,7 +738,7 @@ def test_small_and_large_tensors_lie_side_by_side(tmp_path):
             np.testing.assert_array_equal(reader.get_tensor(name), array)
 
 
-def test_a_damaged_state_file_is_written_anew(tmp_path, caplog):
+def test_a_damaged_state_file_is_replaced(tmp_path, caplog):
     session = make_session()
     saver = Saver(max_to_keep=2)
     for step in (1, 2):
@@ -747,5 +748,5 @@ def test_a_damaged_state_file_is_written_anew(tmp_path, caplog):
     damaged = tmp_path / "m-1.safetensors"
     damaged.write_bytes(b"")
     Saver(max_to_keep=2).save(session, tmp_path / "m", 3)
-    assert "Writing a new state file, for the old one is of no use" in caplog.text
+    assert "Writing a new state file, the old one can't be used" in caplog.text
     assert latest_checkpoint(tmp_path) == str(tmp_path / "m-3.safetensors")
