@@ -34,6 +34,8 @@ class Coordinator:
             sets it.
         finished: A function that returns whether a hook's ``is_finished`` is true for the new
             session: the training was over before this start. A monitored session sets it.
+        last_step: A function that returns the global step at which a hook's ``final_step`` says
+            that the training ends, or ``None``. A monitored session sets it.
         closing_error: While a monitored session is being closed, the exception that it is left by,
             or that made it lose its session; ``None`` at a normal end.
 
@@ -48,6 +50,7 @@ class Coordinator:
             clean_stop_exception_types = (OutOfRangeError,)
         self.stop_grace_period_secs: float = 120.0
         self.finished: Callable[[], bool] = lambda: False
+        self.last_step: Callable[[], int | None] = lambda: None
         self.closing_error: BaseException | None = None
         self._clean = tuple(clean_stop_exception_types)
         self._clock = clock.current()

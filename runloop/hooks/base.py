@@ -53,8 +53,13 @@ class SessionRunHook:
 
     Methods that you do not override are never called. The base class has no state and no
     ``__init__`` to call. Hooks are called with positional arguments, so you may rename the
-    parameters. A hook with ``state_dict()`` and ``load_state_dict(state)`` has its state in every
-    checkpoint.
+    parameters.
+
+    A hook may have more methods, which the base class lacks. With ``state_dict()`` and
+    ``load_state_dict(state)``, its state is in every checkpoint. A hook that ends the training may
+    have ``is_finished(session)``, whether a new session has nothing left to run (its checkpoint is
+    then not written again), and ``final_step(session)``, the step at which it will request a stop
+    (the total of a progress bar).
 
     Follows ``tf.train.SessionRunHook`` of TensorFlow 2.21.
     """

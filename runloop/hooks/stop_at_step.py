@@ -48,10 +48,15 @@ class StopAtStepHook(SessionRunHook):
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Work out the last step from ``num_steps``; request a stop if it is already reached."""
         step = session.run(self._global_step_tensor)
-        if self._last_step is None:
-            self._last_step = step + self._num_steps
+        self._last_step = self.final_step(session)
         if step >= self._last_step and coord is not None:
             coord.request_stop()
+
+    def final_step(self, session: Any) -> int:
+        """Return the last step; with ``num_steps``, counted from ``session`` if it is the first."""
+        if self._last_step is not None:
+            return int(self._last_step)
+        return int(session.run(self._global_step_tensor) + self._num_steps)
 
     def is_finished(self, session: Any) -> bool:
         """Return whether a new session is at its last step already."""

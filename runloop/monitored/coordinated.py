@@ -46,6 +46,7 @@ class CoordinatedSession:
                 self.session.add_companions(hooks.companions())
             # For the saver's hook, which is often called before the hook that requests the stop.
             self.coord.finished = partial(hooks.finished, self.session)
+            self.coord.last_step = partial(hooks.last_step, self.session)
             hooks.call("after_create_session", self.session, self.coord)
             hooks.refresh()
             # Not a stop by another thread or a signal: that must not turn a run into an error.

@@ -190,6 +190,12 @@ class Dispatcher:
         asked = (getattr(hook, "is_finished", None) for hook in self.hooks)
         return any(callable(method) and method(session) is True for method in asked)
 
+    def last_step(self, session: Any) -> int | None:
+        """Return the smallest step that a hook's ``final_step(session)`` gives, or ``None``."""
+        asked = (getattr(hook, "final_step", None) for hook in self.hooks)
+        steps = [int(method(session)) for method in asked if callable(method)]
+        return min(steps, default=None)
+
     def call(self, name: str, *args: Any) -> None:
         """Call a method on each hook that overrides it; the first that raises ends it."""
         for _, method in self._overridden(name):

@@ -41,7 +41,7 @@ def test_the_bar_shows_step_and_metrics_at_most_ten_times_a_second(capsys, time)
     assert [count for count, _ in drawn[1:]] == [
         f"{step}/20" for step in (1, 4, 7, 10, 13, 16, 19, 20, 20)
     ]
-    assert drawn[-1] == ("20/20", ["loss=0.05263", "global_step=18"])
+    assert drawn[-1] == ("20/20", ["loss=0.05", "global_step=19"])
 
 
 def test_metrics_are_fetched_only_when_they_are_shown(capsys, time):
