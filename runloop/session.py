@@ -121,6 +121,15 @@ class Session:
         return self._graph
 
     @property
+    def global_step(self) -> int | None:
+        """The current global step, without a run; ``None`` without one or once it is closed.
+
+        It reads one value, however many variables there are.
+        """
+        store = self._store
+        return None if store.step_index < 0 else int(store.values[store.step_index])
+
+    @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
         return self._closed

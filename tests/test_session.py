@@ -1317,3 +1317,16 @@ def test_a_run_inside_an_op_sees_the_state_of_that_moment():
         return session.run("w")
 
     assert session.run([inside, "w"]) == [2.0, 1.0]
+
+
+# -- the step, without a run ----------------------------------------------------------------------
+
+
+def test_the_global_step_can_be_read_without_a_run():
+    graph, session = make(w=1.0)
+    assert session.global_step is None
+    graph.train_op(lambda: None, name="train")
+    session.run("train")
+    assert (type(session.global_step), session.global_step) == (int, 1)
+    session.close()
+    assert session.global_step is None

@@ -102,6 +102,7 @@ class _Planner:
         self.slots: dict[Any, int] = {}
         self.blank: list[Any] = []
         self.reads: list[Variable] = []
+        self._needed: dict[Op, list[Op]] = {}
 
     # -- order ----------------------------------------------------------------------------------
 
@@ -114,8 +115,13 @@ class _Planner:
         return op if isinstance(op, Op) and op.name not in self.fed else None
 
     def needed(self, op: Op) -> list[Op]:
-        names = [*(p.name for p in op.parameters), *op.after]
-        return [found for found in map(self.provider, names) if found is not None]
+        """Return the ops that must run right before ``op``; looked up once."""
+        known = self._needed.get(op)
+        if known is None:
+            names = [*(p.name for p in op.parameters), *op.after]
+            known = [found for found in map(self.provider, names) if found is not None]
+            self._needed[op] = known
+        return known
 
     def order(self, roots: list[Op]) -> list[Op]:
         """Return the ops to run: each after the ops it needs, readers first, then as fetched."""
@@ -159,10 +165,13 @@ class _Planner:
                 stack.extend(self.needed(op))
         return found
 
-    def mutating(self, target: Element | AttachedLeaf | str) -> list[Op]:
-        """Return the ops that update or train and must run for ``target``."""
-        root = self._target_op(target)
-        return [] if root is None else [op for op in self.closure([root]) if op.mutates]
+    def roots(self, targets: Iterable[Element | AttachedLeaf | str]) -> list[Op]:
+        """Return the ops that must run for ``targets`` themselves."""
+        return [op for op in map(self._target_op, targets) if op is not None]
+
+    def mutating(self, roots: Iterable[Op]) -> set[Op]:
+        """Return the ops that update or train among ``roots`` and what they depend on."""
+        return {op for op in self.closure(roots) if op.mutates}
 
     # -- what is refused or left out ------------------------------------------------------------
 
@@ -173,41 +182,62 @@ class _Planner:
             return ()  # a bare callable does not update or train
         found = iter(targets)
         own, *others = [[(leaf, next(found)) for leaf in request] for request in requests]
-        run = {op for _, target in own for op in self.mutating(target)}
+        run = self.mutating(self.roots(target for _, target in own))
         wanted = dict(enumerate(others, 1))
-        result: list[LeftOut] = []
+        result: dict[int, LeftOut] = {}
         while True:
-            named = {
-                op
-                for request in wanted.values()
-                for leaf, target in request
-                if isinstance(target, Op) and target.mutates and _names_op(leaf, target)
-                for op in self.mutating(target)
-            }
+            leaves = [pair for request in wanted.values() for pair in request]
+            named = [op for leaf, op in leaves if isinstance(op, Op) and _names_op(leaf, op)]
+            allowed = run | self.mutating(
+                op for op in named if op.mutates and op in self.roots([op])
+            )
+            causes = self._causes(self.roots(target for _, target in leaves), allowed)
             dropped = [
-                LeftOut(position, leaf, op.name)
+                LeftOut(position, leaf, causes[root].name)
                 for position, request in wanted.items()
                 for leaf, target in request
-                for op in self.mutating(target)
-                if op not in run and op not in named
+                for root in self.roots([target])
+                if root in causes
             ]
-            for position in {request.position for request in dropped}:
-                del wanted[position]  # what this hook named is not named any more: look again
-            result += dropped
             if not dropped:
-                first = {request.position: request for request in reversed(result)}
-                return tuple(first[position] for position in sorted(first))
+                return tuple(result[position] for position in sorted(result))
+            for request in dropped:
+                result.setdefault(request.position, request)
+                # What this hook named is not named any more, so look again.
+                wanted.pop(request.position, None)
+
+    def _causes(self, roots: list[Op], allowed: set[Op]) -> dict[Op, Op]:
+        """Return each op that depends on one that may not run, with the latter; in linear time."""
+        ops = self.closure(roots)
+        causes = {op: op for op in ops if op.mutates and op not in allowed}
+        if causes:
+            users: dict[Op, list[Op]] = {}
+            for op in ops:
+                for other in self.needed(op):
+                    users.setdefault(other, []).append(op)
+            queue = list(causes)
+            for op in queue:
+                for user in users.get(op, ()):
+                    if user not in causes:
+                        causes[user] = causes[op]
+                        queue.append(user)
+        return causes
 
     def check_evaluates(self, fetches: Any, feeds: Sequence[Any]) -> None:
         leaves = nest.leaves(fetches)
         targets = self.targets(leaves, feeds)
-        for leaf, target in zip(leaves, targets, strict=True):
-            for op in self.mutating(target):
-                raise ValueError(
-                    f"evaluate: {leaf!r} would run op {op.name!r}, which updates variables or "
-                    f"trains; call run() for that, or fetch something that does not depend on it"
-                )
-        roots = [op for op in map(self._target_op, targets) if op is not None]
+        roots = self.roots(targets)
+        if causes := self._causes(roots, set()):
+            leaf, op = next(
+                (leaf, causes[root])
+                for leaf, target in zip(leaves, targets, strict=True)
+                for root in self.roots([target])
+                if root in causes
+            )
+            raise ValueError(
+                f"evaluate: {leaf!r} would run op {op.name!r}, which updates variables or "
+                f"trains; call run() for that, or fetch something that does not depend on it"
+            )
         names = (p.name for op in self.closure(roots) for p in op.parameters)
         for element in (*targets, *map(self.elements.get, names)):
             if isinstance(element, InputValue):
@@ -271,7 +301,7 @@ class _Planner:
     def plan(self, fetches: Any, feeds: Sequence[Any]) -> Plan:
         leaves = nest.leaves(fetches)
         targets = self.targets(leaves, feeds)
-        order = self.order([op for op in map(self._target_op, targets) if op is not None])
+        order = self.order(self.roots(targets))
         self._read_variables(order, targets)
         for name in self.fed:
             self.slots["feed", name] = self.new_slots(None)

@@ -1,6 +1,7 @@
 """A run trains only if somebody named the op: hooks' requests for outputs, and `evaluate`."""
 
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -220,6 +221,24 @@ def test_the_decision_is_made_once(monkeypatch):
             session.run("train")
             session.raw_session().run(["accuracy", "loss"])
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("last", ["loss", "op1999"])
+def test_deciding_takes_linear_time(last):
+    graph = program()
+    graph.op(lambda: 0, name="op0")
+    for i in range(1, 2000):
+        graph.op(eval(f"lambda op{i - 1}: op{i - 1}"), name=f"op{i}")
+    fetches = [*(f"op{i}" for i in range(2000)), last]
+    session = rl.Session(graph=graph)
+    calls = []
+    sys.setprofile(lambda frame, event, arg: calls.append(1) if event == "call" else None)
+    try:
+        left = session.left_out(fetches)
+    finally:
+        sys.setprofile(None)
+    assert [(r.position, r.op) for r in left] == ([(2000, "train")] if last == "loss" else [])
+    assert len(calls) < 100 * len(fetches)
 
 
 def test_a_bad_name_still_says_which_hook_asked():

@@ -518,3 +518,16 @@ def test_a_hook_that_raises_in_a_pass_ends_the_pass():
             "RaiseAt.before_run step=1 raises ValueError: no",
         ]
         assert recorder.callers() == ("loop",)
+
+
+def test_watching_costs_the_same_however_many_variables_there_are(monkeypatch):
+    states = []
+    real = rl.Session.state
+    monkeypatch.setattr(rl.Session, "state", lambda self: states.append(1) or real(self))
+    graph = rl.Graph()
+    graph.train_op(lambda: None, name="train")
+    with LifecycleRecorder() as recorder, rl.MonitoredSession(graph=graph) as session:
+        session.run("train")
+        session.run("train")
+    assert states == []
+    assert [event.step for event in recorder.events][-1] == 2
