@@ -1,7 +1,8 @@
 """A plain NumPy loop, and the same loop with checkpoints, logging and restart.
 
-`update` and `sample` are the code that was there before; neither function changes. What changes is
-the loop: compare `before` and `after`. Both end in the same weights, bit for bit.
+`update` and `sample` are the code that was there before, and neither changes. The loop gets a `with`
+around it and `loop.steps(...)` in its `for`: compare `before` and `after`. Both end in the same
+weights, bit for bit.
 """
 
 import tempfile
@@ -43,19 +44,11 @@ def after(steps, folder):
     params = {"w": np.zeros(3), "b": np.zeros(())}
     rng = np.random.default_rng(0)
 
-    graph = rl.Graph()
-    graph.attach("params", params)  # restored in place, whoever else holds these arrays
-    graph.attach("rng", rng)
-
-    @graph.train_op
-    def loss(params, rng):
-        x, y = sample(rng)
-        return update(params, x, y)
-
-    hooks = [rl.StopAtStepHook(last_step=steps), rl.LoggingTensorHook(["loss"], every_n_iter=100)]
-    with rl.MonitoredTrainingSession(graph=graph, checkpoint_dir=folder, hooks=hooks) as session:
-        while not session.should_stop():
-            session.run(loss)
+    hooks = [rl.LoggingTensorHook(["loss"], every_n_iter=100)]
+    with rl.Loop(folder, {"params": params, "rng": rng}, hooks=hooks) as loop:
+        for _step in loop.steps(steps):
+            x, y = sample(rng)
+            loop.report(loss=update(params, x, y))
     return params
 
 
@@ -63,7 +56,7 @@ def main():
     plain = before(500)
     with tempfile.TemporaryDirectory() as folder:
         after(200, folder)  # a first process, which ends after 200 steps ...
-        resumed = after(500, folder)  # ... and a second one, which goes on from there
+        resumed = after(500, folder)  # ... and a second one, which continues from there
     print("before", plain["w"], plain["b"])
     print("after ", resumed["w"], resumed["b"])
     print("same bits:", all(plain[name].tobytes() == resumed[name].tobytes() for name in plain))

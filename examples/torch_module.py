@@ -1,8 +1,8 @@
-"""A PyTorch module and its optimizer, trained, checkpointed and resumed by the same loop.
+"""A PyTorch module, optimizer, scheduler and GradScaler, trained, checkpointed and resumed.
 
-Both have `state_dict()` and `load_state_dict()`, and that is all that attaching them takes: their
-tensors go into the checkpoint under their own names, and come back in place. Needs PyTorch, which
-runloop itself does not.
+All four have `state_dict()` and `load_state_dict()`, so it is enough to put them into the loop's
+state: their tensors go into the checkpoint under their own names, and come back in place. Needs
+PyTorch, which runloop itself does not.
 """
 
 import tempfile
@@ -14,31 +14,34 @@ import runloop as rl
 
 
 def train(steps, folder):
-    """Fits a sine; returns the module and the last loss."""
+    """Fits a sine; returns the module."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(1, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=400)
+    scaler = torch.amp.GradScaler("cpu")
     x = np.linspace(-3.0, 3.0, 512, dtype=np.float32)[:, None]
+    batches = rl.Batches((x, np.sin(x)), 64, seed=0)
+    state = {
+        "model": model,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "scaler": scaler,
+        "batches": batches,
+    }
 
-    graph = rl.Graph()
-    graph.attach("model", model)
-    graph.attach("optimizer", optimizer)
-    graph.input(("x", "y"), rl.Batches((x, np.sin(x)), 64, seed=0))
-
-    @graph.train_op
-    def loss(model, optimizer, x, y):
-        error = torch.nn.functional.mse_loss(model(torch.from_numpy(x)), torch.from_numpy(y))
-        optimizer.zero_grad()
-        error.backward()
-        optimizer.step()
-        return error.item()
-
-    final = rl.FinalOpsHook("global_step")
-    hooks = [rl.StopAtStepHook(last_step=steps), final]
-    with rl.MonitoredTrainingSession(graph=graph, checkpoint_dir=folder, hooks=hooks) as session:
-        while not session.should_stop():
-            last_loss = session.run(loss)
-    print(f"step {final.final_ops_values}, loss {last_loss:.5f}")
+    with rl.Loop(folder, state, save_steps=100) as loop:
+        for _step in loop.steps(steps):
+            inputs, targets = (torch.from_numpy(array) for array in next(batches))
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                error = torch.nn.functional.mse_loss(model(inputs), targets)
+            optimizer.zero_grad()
+            scaler.scale(error).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            scheduler.step()
+            loop.report(loss=error.item(), rate=scheduler.get_last_lr()[0])
+        print(f"step {loop.global_step}, mean loss {loop.mean('loss'):.5f}")
     return model
 
 

@@ -30,8 +30,8 @@ class Interrupt(rl.SessionRunHook):
         if run_values.results == int(step):
             os.kill(os.getpid(), int(signum))
 
-make = rl.MonitoredTrainingSession
-rl.MonitoredTrainingSession = lambda *, hooks, **named: make(hooks=[*hooks, Interrupt()], **named)
+make = rl.Loop
+rl.Loop = lambda *given, hooks, **named: make(*given, hooks=[*hooks, Interrupt()], **named)
 runpy.run_path(script, run_name="__main__")
 """
 
@@ -49,20 +49,20 @@ ONE_THREAD = {f"{blas}_NUM_THREADS": "1" for blas in ("OPENBLAS", "MKL", "BLIS",
 
 
 def run(*arguments, env=ONE_THREAD):
+    # -P keeps a script's own folder out of the path, but one example imports another.
+    path = os.pathsep.join(filter(None, (str(EXAMPLES), os.environ.get("PYTHONPATH"))))
     return subprocess.run(
         [sys.executable, "-P", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
-        env={**os.environ, **env},
+        env={**os.environ, "PYTHONPATH": path, **env},
     )
 
 
-def run_digits(folder, steps, *more):
-    return run(
-        EXAMPLES / "digits.py", "--dir", folder, "--steps", steps, "--save-steps", 200, *more
-    )
+def run_digits(folder, steps, *more, script="digits.py"):
+    return run(EXAMPLES / script, "--dir", folder, "--steps", steps, "--save-steps", 200, *more)
 
 
 def outcome(result):
@@ -87,6 +87,13 @@ def test_digits_learns_the_held_out_fifth(undisturbed):
     assert accuracy >= 96
 
 
+def test_the_graph_of_the_digits_ends_in_the_same_weights(undisturbed, tmp_path):
+    _, expected = undisturbed
+    run_digits(tmp_path, 700, script="digits_graph.py")
+
+    assert outcome(run_digits(tmp_path, 1500, script="digits_graph.py")) == expected
+
+
 def test_digits_does_not_depend_on_the_number_of_blas_threads(undisturbed, tmp_path):
     _, expected = undisturbed
     two = dict.fromkeys(ONE_THREAD, "2")  # as a machine with two cores has it
@@ -108,8 +115,8 @@ def test_digits_writes_its_weights_as_a_safetensors_file(undisturbed):
     folder, _ = undisturbed
     weights = load_file(folder / "model.ckpt-1500.safetensors")
 
-    assert weights["w1"].shape == (64, 128)
-    assert weights["w1"].dtype == np.float32
+    assert weights["weights/w1"].shape == (64, 128)
+    assert weights["weights/w1"].dtype == np.float32
 
 
 def test_digits_run_again_with_more_steps_resumes(undisturbed, tmp_path):
@@ -121,10 +128,12 @@ def test_digits_run_again_with_more_steps_resumes(undisturbed, tmp_path):
 
 def test_digits_run_again_when_done_trains_no_further(undisturbed, tmp_path):
     first = outcome(run_digits(tmp_path, 300))
+    files = {path: path.read_bytes() for path in tmp_path.glob("model*")}
     again = outcome(run_digits(tmp_path, 300))
 
     assert again == first
     assert (tmp_path / "model.ckpt-300.safetensors").exists()
+    assert {path: path.read_bytes() for path in tmp_path.glob("model*")} == files
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
@@ -197,9 +206,23 @@ def test_custom_hook_stops_the_loop():
     assert result.stdout == "below 0.01 since step 19\nstopped after 21 steps\n"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs PyTorch")
-def test_torch_module_resumes_exactly():
-    result = run(EXAMPLES / "torch_module.py")
+def test_epochs_stops_early_and_resumes_exactly():
+    result = run(EXAMPLES / "epochs.py")
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("same bits: True\n")
+    epochs = [int(epoch) for epoch in re.findall(r"^epoch (\d+)", result.stdout, re.MULTILINE)]
+    last = max(epochs)
+    assert 5 < last < 39
+    assert epochs == [*range(last + 1), *range(last + 1)]  # in one go, and in two
+
+
+@pytest.mark.parametrize(("name", "needs"), [("torch_module", ("torch",))])
+def test_an_example_of_another_library_resumes_exactly(name, needs):
+    missing = [module for module in needs if importlib.util.find_spec(module) is None]
+    if missing:
+        pytest.skip(f"needs {' and '.join(missing)}")
+    result = run(EXAMPLES / f"{name}.py")
 
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("same bits: True\n")

@@ -25,16 +25,16 @@ TEXTS = sorted(
 )
 
 
-def block(mark):
+def block(mark, text=README):
     """The code block under an HTML comment."""
-    found = re.findall(rf"^<!-- {mark} -->\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert len(found) == 1, f"README.md has {len(found)} blocks marked {mark!r}"
+    found = re.findall(rf"^<!-- {mark} -->\n```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(found) == 1, f"there are {len(found)} blocks marked {mark!r}"
     return found[0]
 
 
-def run_example(folder):
+def run(folder, source):
     return subprocess.run(
-        [sys.executable, "-P", "-c", block("example") + "\nprint('end')"],
+        [sys.executable, "-P", "-c", source],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -42,24 +42,109 @@ def run_example(folder):
     )
 
 
-def test_the_example_runs_and_resumes(tmp_path):
-    first = run_example(tmp_path)
+def run_example(folder):
+    return run(folder, block("example") + "\nprint(w.tobytes().hex())")
 
-    assert (first.returncode, first.stdout) == (0, "end\n"), first.stderr
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """What the loop in the README's first block ends with."""
+    result = run(ROOT, block("before") + "\nprint(w.tobytes().hex())")
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()[-1]
+
+
+def test_the_loop_ends_in_the_same_bits_before_and_after(tmp_path, undisturbed):
+    result = run_example(tmp_path)
+
+    assert (result.returncode, result.stdout) == (0, undisturbed + "\n"), result.stderr
     # Whoever pastes it sees something: the library itself prints nothing.
-    assert len(re.findall(r"^loss = [\d.e-]+", first.stderr, re.MULTILINE)) == 4
+    assert len(re.findall(r"^loss = [\d.e-]+", result.stderr, re.MULTILINE)) == 4
     assert (tmp_path / "ckpt" / "model.ckpt-200.safetensors").exists()
 
+
+def test_only_the_lines_that_the_text_says_change():
+    before, after = (
+        {line.strip() for line in block(name).splitlines()} for name in ("before", "example")
+    )
+
+    assert {line for line in before - after if "print" not in line and "%" not in line} == {
+        "for step in range(200):"
+    }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("step", [0, 37, 100, 150, 199, "after the last save"])
+def test_the_example_killed_and_started_again_ends_in_the_same_bits(tmp_path, step, undisturbed):
+    kill = "import os; os.kill(os.getpid(), 9)"
+    source = block("example")
+    if step == "after the last save":
+        source += f"\n{kill}\n"
+    else:
+        source = source.rstrip() + f"\n        if step == {step}: {kill}\n"
+    assert run(tmp_path, source).returncode == -9
+
+    assert run_example(tmp_path).stdout == undisturbed + "\n"
+
+
+def test_the_example_started_again_when_finished_changes_nothing(tmp_path, undisturbed):
+    assert run_example(tmp_path).returncode == 0
+    files = {path: path.read_bytes() for path in (tmp_path / "ckpt").glob("model*")}
     again = run_example(tmp_path)
 
-    assert (again.returncode, again.stdout) == (0, "end\n"), again.stderr
-    assert "model.ckpt-200" in again.stderr
+    assert again.stdout == undisturbed + "\n"
+    assert "loss" not in again.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "ckpt").glob("model*")} == files
 
 
-def test_the_example_has_at_most_20_lines():
-    lines = [line for line in block("example").splitlines() if line.strip()]
+def test_the_examples_have_at_most_20_lines():
+    for mark in ("example", "graph"):
+        lines = [line for line in block(mark).splitlines() if line.strip()]
+        assert len(lines) <= 20, mark
 
-    assert len(lines) <= 20
+
+def test_the_graph_runs_and_ends_where_the_loop_does(tmp_path, undisturbed):
+    imports = "import numpy as np\nimport runloop as rl\n"
+    end = """
+with rl.Session(graph=graph) as session:
+    rl.Saver().restore(session, rl.latest_checkpoint("graph"))
+    print(session.run("w").tobytes().hex())
+"""
+    result = run(tmp_path, imports + block("graph") + end)
+
+    assert (result.returncode, result.stdout) == (0, undisturbed + "\n"), result.stderr
+
+
+BEFORE_EPOCHS = """
+import numpy as np
+import runloop as rl
+
+rng = np.random.default_rng(0)
+x = rng.normal(size=(500, 3))
+y = x @ [1.0, 2.0, 3.0]
+params = {"w": np.zeros(3)}
+hooks = []
+
+def update(params, x, y, rate):
+    error = x @ params["w"] - y
+    params["w"] -= rate * x.T @ error / len(y)
+    return (error**2).mean()
+
+def evaluate(params):
+    return float(np.abs(x @ params["w"] - y).max() < 0.1)
+"""
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/loop.md"])
+def test_the_loop_with_epochs_runs_and_is_finished_then(tmp_path, page):
+    source = BEFORE_EPOCHS + block("epochs", (ROOT / page).read_text("utf-8")) + "\nprint(params)"
+    first = run(tmp_path, source)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("\n") == 21  # a line an epoch
+    assert (tmp_path / "ckpt" / "model.ckpt-1000.safetensors").exists()
+
+    again = run(tmp_path, source)
+    assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["main", "test"])
