@@ -59,6 +59,9 @@ def assert_resume_exact(
 
         assert_resume_exact(make_run, steps=10, interrupt_at=[3, 7])
 
+    A program with :class:`~runloop.Loop` works alike: give it ``hooks=hooks``, and let its ``for``
+    loops have at least ``steps`` passes. It ends when the hooks ask it to stop.
+
     An interruption comes after a whole step, as an exception that leaves the ``with`` block: no
     ``end`` is called and nothing more is saved. Then ``make_run`` is called again with the same
     folder. At the end of the last run the variables, all attached state and the hooks' state are

@@ -11,6 +11,7 @@ from runloop import observers
 from runloop.monitored import coordinated, dispatch
 from runloop.testing import FakeClock, FakeSession, LifecycleRecorder, RaiseAt, RecordingHook
 from runloop.testing.events import show
+from runloop.testing.recorder.explain import explain
 
 
 class Ask(rl.SessionRunHook):
@@ -531,3 +532,33 @@ def test_watching_costs_the_same_however_many_variables_there_are(monkeypatch):
         session.run("train")
     assert states == []
     assert [event.step for event in recorder.events][-1] == 2
+
+
+def test_a_pass_as_a_sequence_diagram_and_in_words():
+    with LifecycleRecorder() as recorder, pytest.raises(KeyError):
+        with rl.Loop(None, {"w": 1.0}, hooks=[Count()]) as loop:
+            for i in loop.steps(3):
+                if i:
+                    raise KeyError("no")
+    assert recorder.mermaid().splitlines()[5:] == [
+        "    L->>M: Loop(hooks)",
+        "    M->>S: create at step 0",
+        "    L->>M: next pass",
+        "    M-->>L: the body of the pass",
+        "    L->>M: the body is done",
+        "    M->>H1: after_run()",
+        "    L->>M: next pass",
+        "    M-->>L: the body of the pass",
+        "    L-xM: KeyError: 'no'",
+        "    M--xL: KeyError: 'no'",
+        "    L->>M: leave the with block by KeyError",
+        "    M->>S: close()",
+        "    M--xL: KeyError: 'no'",
+    ]
+    assert [explain(recorder.events, i) for i in range(1, 6)] == [
+        "One pass of the loop: it counts as one run.",
+        "The body of the loop: the program's own code, between before_run and after_run.",
+        "The run succeeded; the hook had asked for nothing.",
+        "One pass of the loop; it raises, which leaves the with block.",
+        "The body of the loop raises: after_run is skipped for all hooks.",
+    ]

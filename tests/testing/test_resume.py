@@ -9,6 +9,7 @@ import runloop as rl
 from runloop.testing import assert_resume_exact, resume_child
 from runloop.testing.resume import _first_difference, _Outcome
 from tests.checks import fails
+from tests.testing import resumable_loop
 from tests.testing.resumable import ends_by_itself, exact, program
 
 
@@ -179,3 +180,24 @@ def test_another_process_finds_the_function_by_module_or_by_file(tmp_path):
     text = "module 'no_such_module' not found, and file 'nothing' can't be imported"
     with fails(ImportError, text):
         resume_child._load("no_such_module", "nothing")
+
+
+# -- programs with a Loop --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("points", [[2], [4, 5], [3, 6, 9]])
+def test_a_loop_resumes_exactly(points):
+    assert_resume_exact(resumable_loop.train, steps=10, interrupt_at=points)
+
+
+def test_a_loop_that_is_killed_resumes_exactly():
+    assert_resume_exact(resumable_loop.train, steps=7, interrupt_at=5, kill=True)
+
+
+def test_a_loop_that_forgets_its_generator_is_caught():
+    def forgetful(checkpoint_dir, hooks):
+        resumable_loop.train(checkpoint_dir, hooks, forgets=True)
+
+    with pytest.warns(UserWarning, match=r"steps\(\) number"):
+        with pytest.raises(AssertionError, match=r"tensor 'weights' differs first at \[0\]"):
+            assert_resume_exact(forgetful, steps=10, interrupt_at=5)

@@ -55,6 +55,14 @@ def explain(events: Sequence[Event], index: int) -> str:
 
 
 def _of_call(event: Event) -> str:
+    if event.what == "body":
+        if event.error is not None:
+            return "The body of the loop raises: after_run is skipped for all hooks."
+        return "The body of the loop: the program's own code, between before_run and after_run."
+    if event.args is None and event.error is not None:
+        return "One pass of the loop; it raises, which leaves the with block."
+    if event.args is None:
+        return "One pass of the loop: it counts as one run."
     if event.by == "session":
         return "The run is repeated in the new session, starting with the first before_run."
     if isinstance(event.error, OutOfRangeError):

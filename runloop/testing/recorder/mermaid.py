@@ -27,12 +27,14 @@ class _Diagram:
         self.life = 0
         self.out_of_data: Event | None = None  # the run by which the program is about to leave it
         self.lines = ["sequenceDiagram", "    participant L as your loop"]
-        self.lines.append("    participant M as MonitoredSession")
+        in_loop = any(event.what == "body" for event in events)
+        self.monitored = "Loop" if in_loop else "MonitoredSession"
+        self.lines.append(f"    participant M as {self.monitored}")
         self.lines += [f"    participant {i} as {_plain(name)}" for name, i in self.hooks.items()]
         self.lines.append("    participant S as Session")
         if any(event.who == "saver" for event in events):
             self.lines.append("    participant C as checkpoints")
-        calls = [event for event in events if event.who == "loop"]
+        calls = [event for event in events if (event.who, event.what) == ("loop", "run")]
         # A run that is repeated returns nothing to the program.
         self.repeated = [a for a, b in pairwise(calls) if b.by == "session"]
         waiting: list[Event] = []  # the calls that have not returned yet
@@ -59,9 +61,13 @@ class _Diagram:
             self.life = event.life
             self.note(f"session number {event.life + 1}")
         fetches = "" if event.args is None else show(event.args.fetches)
-        if event.who == "loop":
+        if event.what == "body":
+            self.line("M", "-->>", "L", "the body of the pass")
+        elif event.who == "loop":
             if event.by == "session":
                 self.note("the run is repeated")
+            elif event.args is None:
+                self.line("L", "->>", "M", "next pass")
             else:
                 self.line("L", "->>", "M", f"run({fetches})")
         elif event.who == "session":
@@ -95,7 +101,7 @@ class _Diagram:
     def enter(self) -> None:
         if not self.inside:
             self.inside = True
-            self.line("L", "->>", "M", "MonitoredSession(hooks)")
+            self.line("L", "->>", "M", f"{self.monitored}(hooks)")
 
     def leave(self, why: str) -> None:
         if self.inside:
@@ -133,12 +139,22 @@ class _Diagram:
                 self.out_of_data = None
 
     def answer_loop(self, event: Event) -> None:
-        if event.error is None:
+        if event.what == "body" or (event.args is None and event.error is None):
+            self.answer_pass(event)
+        elif event.error is None:
             self.line("M", "-->>", "L", show(event.results))
         elif all(event is not other for other in self.repeated):
             self.line("M", "--x", "L", describe(event.error))
             if isinstance(event.error, (OutOfRangeError, StopIteration)):
                 self.out_of_data = event
+
+    def answer_pass(self, event: Event) -> None:
+        if event.what == "run":
+            return  # a pass returns nothing: the program goes on
+        if event.error is None:
+            self.line("L", "->>", "M", "the body is done")
+        else:
+            self.line("L", "-x", "M", describe(event.error))
 
 
 def _plain(text: str) -> str:
