@@ -122,6 +122,7 @@ class CheckpointSaverHook(SessionRunHook):
         self._scaffold = scaffold
         self._timer = SecondOrStepTimer(every_secs=save_secs, every_steps=save_steps)
         self._listeners: Any = listeners or []
+        self._save_graph_def = save_graph_def
 
     # Defaults here and not in __init__: a subclass need not call that.
     _steps_per_run = 1_000_000  # more than any run makes
@@ -131,6 +132,10 @@ class CheckpointSaverHook(SessionRunHook):
     _session: Any = None
     _pending_step: Any = None  # of a background save that is not announced yet
     _wants_stop = False  # a listener asked to stop
+
+    def _set_steps_per_run(self, steps_per_run: int) -> None:
+        """Say how many steps a run makes at most, so that the step is read less often."""
+        self._steps_per_run = steps_per_run
 
     # -- the lifecycle --------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class GlobalStepWaiterHook(SessionRunHook):
         """Wait before the first run."""
         if self._worker_is_started or self._wait_until_step <= 0:
             return None
-        _logger.info("waiting for global step %d before the first run", self._wait_until_step)
+        _logger.info("Waiting for global step %d before starting training.", self._wait_until_step)
         logged = 0
         while True:
             step = run_context.session.run(self._global_step_tensor)
@@ -53,7 +53,7 @@ class GlobalStepWaiterHook(SessionRunHook):
                 return None
             if step - logged > 1000:
                 _logger.info(
-                    "waiting for global step %d before the first run, it is at %d",
+                    "Waiting for global step %d before starting training. Current step is %d.",
                     self._wait_until_step,
                     step,
                 )

@@ -43,9 +43,17 @@ class ProfilerHook(SessionRunHook):
         RuntimeError: From ``begin``, if the graph has no global step.
         OSError: From ``begin``, if the folder can't be created; later, if a file can't be written.
 
+    Extension points for subclasses: ``_output_file`` (``"<folder>/timeline-{}.json"``), ``_timer``,
+    ``_save(step, save_path, step_stats)``.
+
     Traces the same runs and writes the same files as ``tf.train.ProfilerHook`` of TensorFlow 2.21,
     which has no spans of hooks and also writes to an event file.
     """
+
+    # TensorFlow's hook does not have these: subclasses with their own __init__ find them here.
+    _next_step: int | None = None
+    _unwritten: tuple[int, Sequence[OpStats]] | None = None
+    _hook_stats: Sequence[HookStats] = ()
 
     def __init__(
         self,
@@ -55,14 +63,10 @@ class ProfilerHook(SessionRunHook):
         show_dataflow: bool = True,
         show_memory: bool = False,
     ) -> None:
-        from pathlib import Path  # imported late: it slows the import of runloop
-
-        self._output_dir = Path(output_dir)
+        self._output_file = os.path.join(output_dir, "timeline-{}.json")
         self._show_dataflow = show_dataflow
         self._show_memory = show_memory
         self._timer = SecondOrStepTimer(every_secs=save_secs, every_steps=save_steps)
-        self._next_step: int | None = None
-        self._unwritten: tuple[int, Sequence[OpStats], Sequence[HookStats]] | None = None
 
     @property
     def wants_hook_stats(self) -> bool:
@@ -73,7 +77,9 @@ class ProfilerHook(SessionRunHook):
         """Find the global step and create the folder."""
         self._next_step = None
         self._global_step_tensor = require_global_step("ProfilerHook")
-        make_folder(self._output_dir, "timelines")
+        from pathlib import Path  # imported late: it slows the import of runloop
+
+        make_folder(Path(self._output_file).parent, "timelines")
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Register the writing of a pending timeline, for every way out of the session."""
@@ -100,7 +106,8 @@ class ProfilerHook(SessionRunHook):
             # Keep the lists, not the metadata: later hooks still append to hook_stats, and the
             # caller may pass the same metadata to the next run, which replaces both lists.
             metadata = run_values.run_metadata
-            self._unwritten = int(step), metadata.step_stats, metadata.hook_stats
+            self._unwritten = int(step), metadata.step_stats
+            self._hook_stats = metadata.hook_stats
             run_context.defer(self._write)
         self._next_step = step + 1
 
@@ -111,18 +118,27 @@ class ProfilerHook(SessionRunHook):
     def _write(self) -> None:
         if self._unwritten is None:
             return
+        step, step_stats = self._unwritten
+        self._unwritten = None
+        self._save(step, self._output_file.format(step), step_stats)
+
+    def _save(self, step: int, save_path: str, step_stats: Sequence[OpStats]) -> None:
+        """Write the timeline of one run. An extension point.
+
+        Args:
+            step: The global step after the run.
+            save_path: The file.
+            step_stats: The times of the ops.
+        """
         import json  # imported late, like pathlib
 
-        step, step_stats, hook_stats = self._unwritten
-        self._unwritten = None
-        path = self._output_dir / f"timeline-{step}.json"
         document = chrome_trace(
             step,
             step_stats,
-            hook_stats,
+            self._hook_stats,
             show_dataflow=self._show_dataflow,
             show_memory=self._show_memory,
         )
-        _logger.info("Saving the timeline of step %d to %s", step, path)
-        with path.open("w", encoding="utf-8") as file:
+        _logger.info("Saving the timeline of step %d to %s", step, save_path)
+        with open(save_path, "w", encoding="utf-8") as file:
             json.dump(document, file)

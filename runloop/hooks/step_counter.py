@@ -42,10 +42,13 @@ class StepCounterHook(SessionRunHook):
         OSError: From ``begin``, if ``output_dir`` can't be created.
 
     Extension points for subclasses: ``_log_and_record(elapsed_steps, elapsed_time,
-    global_step)``, ``_summary_writer`` (``None`` if nothing is written), ``_timer``.
+    global_step)``, ``_summary_writer`` (``None`` if nothing is written), ``_timer``,
+    ``_steps_per_run``, ``_set_steps_per_run(steps_per_run)``.
 
     Follows ``tf.train.StepCounterHook`` of TensorFlow 2.21.
     """
+
+    _steps_per_run = 1
 
     def __init__(
         self,
@@ -62,6 +65,10 @@ class StepCounterHook(SessionRunHook):
         self._output_dir = output_dir
         self._last_global_step: Any = None
         self._warnings_left = 5
+
+    def _set_steps_per_run(self, steps_per_run: int) -> None:
+        """Say how many steps a run makes, 1 by default, so that no interval ends a run late."""
+        self._steps_per_run = steps_per_run
 
     def begin(self) -> None:
         """Find the global step and create the writer."""
@@ -83,7 +90,7 @@ class StepCounterHook(SessionRunHook):
     def after_run(self, run_context: RunContext, run_values: RunValues) -> None:
         """Log and record at the end of each interval."""
         stale_step = run_values.results
-        if self._timer.should_trigger_for_step(stale_step + 1):
+        if self._timer.should_trigger_for_step(stale_step + self._steps_per_run):
             step = run_context.session.run(self._global_step_tensor)
             # The run may not have trained, so ask the timer again with the actual step.
             if self._timer.should_trigger_for_step(step):

@@ -428,3 +428,11 @@ def test_a_listener_need_only_say_what_it_needs(tmp_path):
     with monitored([hook]) as session:
         session.run("train")
     assert steps_in(tmp_path) == [0, 1]
+
+
+def test_tensorflows_private_names_of_the_hook_are_there(tmp_path):
+    hook = CheckpointSaverHook(tmp_path, save_steps=1, save_graph_def=False)
+    assert hook._save_graph_def is False
+    assert CheckpointSaverHook(tmp_path, save_steps=1)._save_graph_def is True
+    hook._set_steps_per_run(3)
+    assert hook._steps_per_run == 3

@@ -9,6 +9,7 @@ import pytest
 
 import runloop as rl
 import runloop.compat.tf as tf
+from runloop.compat._tf.graphs import get_or_create_global_step_read
 from runloop.testing import HookHarness
 
 from .programs import Moment, standard
@@ -658,3 +659,21 @@ def test_hooks_with_handles_of_unknown_shape_can_be_tested_with_the_kit():
     harness.run()
     assert hook.seen == 1.0
     assert harness.events[-2] == "Watch.before_run step=0 asks=loss:0"
+
+
+def test_the_profiler_hook_has_the_writer_of_its_folder(tmp_path):
+    hook = tf.train.ProfilerHook(save_steps=1, output_dir=str(tmp_path))
+    assert list(tmp_path.iterdir()) == []  # opened when somebody asks for it
+    assert hook._file_writer is tf.summary.FileWriterCache.get(str(tmp_path))
+    assert hook._output_file == str(tmp_path / "timeline-{}.json")
+
+
+def test_what_hooks_read_the_step_by_is_in_its_collection():
+    with rl.Graph().as_default(), tf.Graph().as_default() as graph:
+        assert get_or_create_global_step_read() is None
+        assert graph.get_collection("global_step_read_op_cache") == []
+        step = tf.train.get_or_create_global_step()
+        tf.train.StepCounterHook(1).begin()
+        assert graph.get_collection("global_step_read_op_cache") == [step]
+        assert get_or_create_global_step_read() is not None
+        assert len(graph.get_collection("global_step_read_op_cache")) == 1

@@ -228,3 +228,32 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_the_session_is_made(tmp
     hook = rl.ProfilerHook(2, output_dir=tmp_path / "file")
     with pytest.raises(FileExistsError, match=r"can.t create a folder for timelines here: .*file"):
         rl.MonitoredSession(hooks=[hook], graph=program())
+
+
+def test_a_subclass_with_its_own_init_and_save_works_as_in_tensorflow(tmp_path):
+    saved = []
+
+    class Own(rl.ProfilerHook):
+        def __init__(self):  # what TensorFlow's sets, and nothing more
+            self._output_file = str(tmp_path / "own" / "timeline-{}.json")
+            self._show_dataflow = True
+            self._show_memory = False
+            self._timer = rl.SecondOrStepTimer(every_steps=2)
+
+        def _save(self, step, save_path, step_stats):
+            saved.append((step, save_path, len(step_stats)))
+            super()._save(step, save_path, step_stats)
+
+    drive(program(), [Own()], runs=3)
+    path = tmp_path / "own" / "timeline-2.json"
+    assert saved == [(2, str(path), 3)]
+    assert "train" in spans(trace(path))
+
+
+def test_a_subclass_with_its_own_init_that_never_traces_can_end():
+    class Own(rl.ProfilerHook):
+        def __init__(self):
+            self._output_file = "timeline-{}.json"
+            self._timer = rl.SecondOrStepTimer(every_steps=100)
+
+    drive(program(), [Own()], runs=1)

@@ -52,9 +52,9 @@ def test_a_long_wait_is_logged_now_and_then(caplog):
     caplog.set_level(logging.INFO, "runloop")
     wait(5000, steps_per_sec=2000, runs=2)
     assert lines(caplog, "global_step_waiter") == [
-        "waiting for global step 5000 before the first run",
-        "waiting for global step 5000 before the first run, it is at 2000",
-        "waiting for global step 5000 before the first run, it is at 4000",
+        "Waiting for global step 5000 before starting training.",
+        "Waiting for global step 5000 before starting training. Current step is 2000.",
+        "Waiting for global step 5000 before starting training. Current step is 4000.",
     ]
 
 

@@ -121,3 +121,22 @@ def test_extension_points(caplog, time):
     assert hook.seen == ((2, 1.0, 3), (2, 1.0, 5))
     assert hook._summary_writer is None
     assert lines(caplog, "step_counter") == []
+
+
+def test_with_steps_per_run_an_interval_does_not_end_a_run_late(time):
+    def triggers(steps_per_run):
+        found = []
+
+        class Own(rl.StepCounterHook):
+            def _log_and_record(self, elapsed_steps, elapsed_time, global_step):
+                found.append((int(elapsed_steps), int(global_step)))
+
+        hook = Own(8)
+        if steps_per_run is not None:
+            hook._set_steps_per_run(steps_per_run)
+            assert hook._steps_per_run == steps_per_run
+        drive(program(increment=4), [hook], runs=6, each=lambda _: time.advance(1))
+        return found
+
+    assert triggers(4) == [(8, 12), (8, 20)]
+    assert triggers(None) == [(12, 16)]

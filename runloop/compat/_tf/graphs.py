@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 
+GLOBAL_STEP_READ_KEY = "global_step_read_op_cache"
+
+
 class MetaGraphDef(NamedTuple):
     """A graph's description together with a saver's. Hooks pass it on; nothing reads it.
 
@@ -109,8 +112,23 @@ def get_or_create_global_step(graph: Graph | None = None) -> VariableHandle:
     return graph.variable_handle(graphs.get_or_create_global_step(graph).name)
 
 
-# TensorFlow keeps a separate tensor for reading the step; here it is the step itself.
-get_or_create_global_step_read = get_or_create_global_step
+def get_or_create_global_step_read(graph: Graph | None = None) -> VariableHandle | None:
+    """Return what hooks read the global step by, from the collection ``global_step_read_op_cache``.
+
+    It is put there at the first call. Here it is the handle of the step itself, which TensorFlow
+    reads by a separate tensor.
+
+    Returns:
+        ``None`` if the graph has no global step.
+
+    Follows ``_get_or_create_global_step_read`` of TensorFlow 2.21's ``training_util``.
+    """
+    graph = graph or get_default_graph()
+    step = get_global_step(graph)
+    cache = graph.get_collection_ref(GLOBAL_STEP_READ_KEY)
+    if step is not None and not cache:
+        cache.append(step)
+    return cache[0] if cache else None
 
 
 def create_global_step(graph: Graph | None = None) -> VariableHandle:

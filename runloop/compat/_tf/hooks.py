@@ -7,11 +7,13 @@ timers read ``time.time``.
 
 from __future__ import annotations
 
+import os
+from functools import cached_property
 from typing import Any
 
 from runloop import hooks, timers
 from runloop.compat._tf import clock
-from runloop.compat._tf.graphs import as_graph_element, get_global_step
+from runloop.compat._tf.graphs import as_graph_element, get_or_create_global_step_read
 from runloop.compat._tf.protos import SessionLog
 from runloop.compat._tf.writer import FileWriterCache
 from runloop.run import RunArgs, RunContext, RunValues
@@ -46,7 +48,7 @@ class StopAtStepHook(hooks.StopAtStepHook):
     def begin(self) -> None:
         """Find the global step."""
         super().begin()
-        self._global_step_tensor: Any = get_global_step()
+        self._global_step_tensor: Any = get_or_create_global_step_read()
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Work out the last step from ``num_steps``."""
@@ -90,7 +92,7 @@ class StepCounterHook(hooks.StepCounterHook):
         if self._summary_writer is None and self._output_dir:
             self._summary_writer = FileWriterCache.get(self._output_dir)
         super().begin()
-        self._global_step_tensor: Any = get_global_step()
+        self._global_step_tensor: Any = get_or_create_global_step_read()
 
 
 @clock.timed_by_wall_clock
@@ -104,7 +106,7 @@ class SummarySaverHook(hooks.SummarySaverHook):
         if self._summary_writer is None and self._output_dir:
             self._summary_writer = FileWriterCache.get(self._output_dir)
         super().begin()
-        self._global_step_tensor: Any = get_global_step()
+        self._global_step_tensor: Any = get_or_create_global_step_read()
 
     def before_run(self, run_context: RunContext) -> RunArgs | None:
         """Fetch the global step and, if the timer fires in this run, the summaries."""
@@ -146,7 +148,7 @@ class CheckpointSaverHook(hooks.CheckpointSaverHook):
         """Find the global step and the writer, and let the listeners add to the graph."""
         self._summary_writer: Any = FileWriterCache.get(self._checkpoint_dir)
         super().begin()
-        self._global_step_tensor: Any = get_global_step()
+        self._global_step_tensor: Any = get_or_create_global_step_read()
 
     def _announce(self, session: Any, step: Any) -> bool:
         log = SessionLog(status=SessionLog.CHECKPOINT, checkpoint_path=self._save_path)
@@ -161,14 +163,19 @@ class GlobalStepWaiterHook(hooks.GlobalStepWaiterHook):
     def begin(self) -> None:
         """Find the global step."""
         super().begin()
-        self._global_step_tensor: Any = get_global_step()
+        self._global_step_tensor: Any = get_or_create_global_step_read()
 
 
 @clock.timed_by_wall_clock
 class ProfilerHook(hooks.ProfilerHook):
-    """:class:`runloop.ProfilerHook`; ``_global_step_tensor`` is a handle."""
+    """:class:`runloop.ProfilerHook`; ``_file_writer`` is the folder's, which gets no timelines."""
+
+    @cached_property
+    def _file_writer(self) -> Any:
+        # Opened when a subclass asks for it: the hook itself writes no event file.
+        return FileWriterCache.get(os.path.dirname(self._output_file) or ".")
 
     def begin(self) -> None:
         """Find the global step and make the folder."""
         super().begin()
-        self._global_step_tensor: Any = get_global_step()
+        self._global_step_tensor: Any = get_or_create_global_step_read()
