@@ -13,7 +13,8 @@ from runloop.graph.elements import Op
 from runloop.messages import nearest
 from runloop.plan.lookup import check_fetches
 from runloop.plan.plan import Plan
-from runloop.plan.planner import LeftOut, check_evaluates, left_out, make_plan
+from runloop.plan.planner import make_plan
+from runloop.plan.training_ops import LeftOut, check_evaluates, left_out
 from runloop.plan.values import SessionValues
 from runloop.run import (
     HooksWouldTrainError,
