@@ -203,6 +203,8 @@ class LoopRun:
             positions.put(small)
         positions.live = True
         positions.finished = False
+        if self._epochs is not None:
+            self._epochs.saved = None
         self.session.saving_waits = False
 
     def _restore(self) -> None:
