@@ -297,12 +297,17 @@ class Loop:
             ValueError: If the state has the name, or it is ``global_step``.
             RuntimeError: Outside of the ``with``.
         """
-        run = self._inside("report()")
+        run = self._run or self._inside("report()")
         reports = run.positions.reports
         for name, value in values.items():
             if type(value) is not float or name not in reports:
                 self._check_report(name, value)
-        run.report(values)
+        if run.passing is None or run.left:
+            run.report(values)
+        elif run.pass_reports:
+            run.pass_reports.update(values)
+        else:
+            run.pass_reports = values
 
     def _check_report(self, name: str, value: Any) -> None:
         if name == GLOBAL_STEP or name in self._state.names():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import is_
 from typing import Any
 
 from runloop import nest
@@ -40,49 +41,44 @@ class NotReportedError(ValueError):
 
 
 class PassPlan:
-    """How the fetches of one pass are evaluated.
+    """How the requests of one pass are evaluated.
 
     Args:
         session: Knows the names.
-        fetches: A list of requests; kept, since a plan may be found by their ids.
+        requests: What each hook asks for; kept, since a plan may be found by their ids.
     """
 
-    def __init__(self, session: LoopSession, fetches: list[Any]) -> None:
-        self.fetches = fetches
+    def __init__(self, session: LoopSession, requests: list[Any]) -> None:
+        self.requests = requests
+        # Where all are atoms, equal requests are the same; equal tuples need not be.
+        self.exactly = None if all(map(nest.is_atom, requests)) else requests
         self._early: list[tuple[int, _Get]] = []
         self._late: list[tuple[int, _Get]] = []
         self._names: dict[int, str] = {}  # of reported values, by slot
-        self._members: list[set[int]] = []
-        self._size = 0
-        self._packers = []
-        slots: dict[Any, int] = {}
-        for request in fetches:
-            used: set[int] = set()
-            self._packers.append(nest.packer(request, partial(self._slot, session, slots, used)))
-            self._members.append(used)
+        self._slots: dict[Any, int] = {}
+        self._session = session
+        self._pack = nest.packer(requests, self._slot)
 
-    def _slot(self, session: LoopSession, slots: dict[Any, int], used: set[int], leaf: Any) -> int:
+    def _slot(self, leaf: Any) -> int:
         key = nest.key(leaf)
-        slot = slots.get(key)
+        slot = self._slots.get(key)
         if slot is None:
-            slot = slots[key] = self._size
-            self._size += 1
-            get, early, name = session.getter(leaf)
+            slot = self._slots[key] = len(self._slots)
+            get, early, name = self._session.getter(leaf)
             (self._early if early else self._late).append((slot, get))
             if name is not None:
                 self._names[slot] = name
-        used.add(slot)
         return slot
 
     def begin(self) -> list[Any]:
         """Take what is fetched from before the body: the step, and copies of leaves."""
-        values = [None] * self._size
+        values = [None] * len(self._slots)
         for slot, get in self._early:
             values[slot] = get()
         return values
 
-    def finish(self, values: list[Any]) -> list[Any]:
-        """Add what is fetched after the body, and return the results of all requests.
+    def finish(self, values: list[Any], requests: list[Any]) -> list[Any]:
+        """Add what is fetched after the body, and return the result of each request.
 
         A request with a name that was not reported gives a :class:`NotReportedError` object.
         """
@@ -90,16 +86,14 @@ class PassPlan:
         for slot, get in self._late:
             value = values[slot] = get()
             missing = missing or value is _MISSING
-        pairs = zip(self._packers, self.fetches, strict=True)
-        if not missing:
-            return [pack(values, request) for pack, request in pairs]
-        return [
-            self._lack(used, values) or pack(values, request)
-            for (pack, request), used in zip(pairs, self._members, strict=True)
-        ]
+        results: list[Any] = self._pack(values, requests)
+        if missing:
+            return [self._lack(r, values) or own for r, own in zip(requests, results, strict=True)]
+        return results
 
-    def _lack(self, used: set[int], values: list[Any]) -> NotReportedError | None:
-        for slot in sorted(used):
+    def _lack(self, request: Any, values: list[Any]) -> NotReportedError | None:
+        for leaf in nest.leaves(request):
+            slot = self._slots[nest.key(leaf)]
             if values[slot] is _MISSING:
                 return NotReportedError(self._names.get(slot, "a parameter of a function"))
         return None
@@ -180,8 +174,9 @@ class LoopSession(Session):
         if kind is Variable or kind is Op or feed_dict:
             return super().run(fetches, feed_dict, options, run_metadata)
         self._check_open()
-        plan = self.plan([fetches])
-        (result,) = plan.finish(plan.begin())
+        requests = [fetches]
+        plan = self.plan(requests)
+        (result,) = plan.finish(plan.begin(), requests)
         if isinstance(result, NotReportedError):
             name = str(result)
             known = [*self.loop_state.names(), *self.reports]
@@ -202,22 +197,24 @@ class LoopSession(Session):
         del feed_dict, names_only
         PassPlan(self, [fetches])
 
-    def plan(self, fetches: list[Any]) -> PassPlan:
+    def plan(self, requests: list[Any]) -> PassPlan:
         """Return the plan of a list of requests; made once."""
+        key: Any = tuple(requests)
         try:
-            key: Any = tuple(fetches)
             plan = self._pass_plans.get(key)
-        except TypeError:
-            key = None
+        except TypeError:  # one is a list or a dict
             plan = None
-        if plan is not None and all(map(nest.is_atom, fetches)):
+            key = nest.key(requests)
+        if plan is not None and (plan.exactly is None or all(map(is_, requests, plan.exactly))):
             return plan
-        key = nest.key(fetches) if key is None or not all(map(nest.is_atom, fetches)) else key
-        plan = self._pass_plans.get(key)
-        if plan is None:
-            if len(self._pass_plans) >= _PLANS:
-                self._pass_plans = {}
-            plan = self._pass_plans[key] = PassPlan(self, [*fetches])
+        if not all(map(nest.never_changes, requests)):
+            key = nest.key(requests)
+            plan = self._pass_plans.get(key)
+            if plan is not None:
+                return plan
+        if len(self._pass_plans) >= _PLANS:
+            self._pass_plans = {}
+        plan = self._pass_plans[key] = PassPlan(self, [*requests])
         return plan
 
     def getter(self, leaf: Any) -> tuple[_Get, bool, str | None]:
