@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-__all__ = ["add_note", "caller_site", "describe", "nearest", "text_of"]
+__all__ = ["add_note", "caller_site", "describe", "nearest", "printable", "text_of"]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -34,6 +34,19 @@ def caller_site() -> str:
     ):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def printable(text: object) -> str:
+    """Return text that can be shown anywhere: a name from a file may hold control characters.
+
+    They are shown as Python's escapes, as is what UTF-8 can't encode.
+    """
+    shown = str(text)
+    if shown.isprintable() and shown.isascii():
+        return shown
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown
+    ).encode("utf-8", "backslashreplace").decode()  # fmt: skip
 
 
 def text_of(exc: BaseException) -> str:

@@ -4,17 +4,23 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from runloop.checkpoint import Saver
+from runloop import errors
+from runloop.checkpoint import CheckpointReader, Saver, layout
+from runloop.checkpoint.files import Files
+from runloop.checkpoint.payload import LiveArrays
+from runloop.checkpoint.writer import FormatCheck, write_checkpoint
 from runloop.cli import COMMANDS, main
 from runloop.cli.diff_command import largest_difference
 from runloop.cli.show_command import statistics
-from runloop.cli.text import number, print_table, safe, size, when
+from runloop.cli.text import number, print_table, size, when
 from runloop.graph import Graph
+from runloop.messages import printable
 from runloop.session import Session
 from runloop.testing import FakeClock
 
@@ -275,8 +281,8 @@ def test_tables_fit_the_terminal(capsys, monkeypatch):
 
 
 def test_what_is_printed_does_nothing_to_the_terminal():
-    assert safe("a\x1b[31mb\n") == "a\\x1b[31mb\\n"
-    assert safe("é\ud800") == "é\\ud800"
+    assert printable("a\x1b[31mb\n") == "a\\x1b[31mb\\n"
+    assert printable("é\ud800") == "é\\ud800"
 
 
 def test_words():
@@ -314,3 +320,52 @@ def test_it_is_a_program(folder):
         check=True,
     )
     assert done.stderr == ""
+
+
+HOSTILE_NAMES = (
+    "../../evil", "/etc/passwd", "a\\..\\b", "C:x", "", ".", "a//b", "a\x1b[31m", "a\0b", "\ud800"
+)  # fmt: skip
+
+
+def test_export_writes_no_entry_that_leaves_the_archive(tmp_path, capsys):
+    arrays = {
+        name: np.full(2, i) for i, name in enumerate((*HOSTILE_NAMES, "fine/w", "_", "_/_/evil"))
+    }
+    form = layout.Layout(arrays)
+    document = {
+        "step": 1, "serial": 1, "time": 0.0, "started": 0.0, "metrics": {}, "attached": {}, "hooks": {}
+    }  # fmt: skip
+    path = str(tmp_path / "m-1.safetensors")
+    write_checkpoint(Files(), path, LiveArrays(form, arrays), document, FormatCheck())
+    assert main(["export", path, "-o", str(tmp_path / "x.npz")]) == 0
+    with zipfile.ZipFile(tmp_path / "x.npz") as archive:
+        names = archive.namelist()
+        target = tmp_path / "out" / "deep"
+        target.mkdir(parents=True)
+        archive.extractall(target)
+    assert len(set(names)) == len(arrays)
+    assert {"fine/w.npy", "_.npy", "_/_/evil.npy"} <= set(names)
+    for name in names:
+        assert not {"", ".", ".."} & {*name.removesuffix(".npy").split("/")}
+        assert not {"\\", ":", "\x1b", "\0"} & {*name}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m-1.safetensors", "out", "x.npz"]
+    with np.load(tmp_path / "x.npz") as found:
+        assert sorted(int(found[n][0]) for n in found.files) == list(range(len(arrays)))
+
+
+def test_no_command_and_no_message_shows_escape_codes(tmp_path, capsys):
+    graph = Graph()
+    graph.attach("evil\x1b[31m", {"w\x1b[2J": np.ones(2)})
+    path = Saver().save(Session(graph=graph), tmp_path / "m", 1, metrics={"loss\x1b[0m": 1.0})
+    other = Saver().save(Session(graph=Graph()), tmp_path / "other" / "m", 1)
+    for command in (["show", path], ["list", str(tmp_path)], ["verify", str(tmp_path)],
+                    ["diff", path, other], ["show", str(tmp_path / "no\x1b[31m")]):  # fmt: skip
+        main(command)
+    printed = capsys.readouterr()
+    with pytest.raises(errors.CheckpointMismatchError) as caught:
+        Saver().restore(Session(graph=Graph()), path)
+    with CheckpointReader(path) as reader:
+        assert "\x1b" not in reader.debug_string()
+    assert "\x1b" not in printed.out + printed.err + str(caught.value)
+    assert "\\x1b[31m" in printed.out
+    assert "\\x1b[2J" in str(caught.value)

@@ -140,13 +140,21 @@ def raw_session(session: Any, verb: str) -> Session:
 
 
 def step_of(session: Session, state: SessionState, global_step: Any) -> int | None:
-    """Return the step of ``state`` that the caller asks for; without one, the graph's."""
+    """Return the step of ``state`` that the caller asks for; without one, the graph's.
+
+    Raises:
+        ValueError: If it does not fit into 64 bits.
+    """
     if global_step is None:
         counted = state.variables.get(GLOBAL_STEP)
         return None if counted is None else int(counted)
-    if isinstance(global_step, (int, np.integer)):
-        return int(global_step)
-    name = str(getattr(global_step, "name", global_step)).removesuffix(":0")
-    if name in state.variables:  # from this moment: another thread may train on meanwhile
-        return int(state.variables[name])
-    return int(session.run(global_step))
+    step = global_step
+    if not isinstance(step, (int, np.integer)):
+        name = str(getattr(global_step, "name", global_step)).removesuffix(":0")
+        # From the state, where it can be: another thread may train on meanwhile.
+        known = name in state.variables
+        step = state.variables[name] if known else session.run(global_step)
+    step = int(step)
+    if not -(2**63) < step < 2**63:
+        raise ValueError(f"global_step must fit into 64 bits, got {step.bit_length()} bits")
+    return step

@@ -1,7 +1,8 @@
-"""The header of a file that nobody vouches for, read with limits.
+"""The header of an untrusted file, read with limits.
 
 Nothing is allocated because a header says so: lengths are compared with the size of the file
-first, and the number of brackets and quotes bounds what the JSON parser may build.
+first, and the number of brackets bounds what the JSON parser may build. What is read costs time
+and memory in proportion to its bytes.
 """
 
 from __future__ import annotations
@@ -12,29 +13,38 @@ import re
 import struct
 from typing import Any, NamedTuple, NoReturn
 
-from runloop.checkpoint.layout import CRC_KEY, DOCUMENT_KEY, VERSION, header_crc
+from runloop.checkpoint.layout import (
+    CRC_KEY,
+    DOCUMENT_KEY,
+    MAX_HEADER_BYTES,
+    VERSION,
+    header_crc,
+    is_too_dense,
+    parsing_cost,
+)
 from runloop.checkpoint.state_file import STATE_FILE
 from runloop.errors import CheckpointCorruptError, CheckpointFormatError
 from runloop.state import MAX_DEPTH
 from runloop.state.dtypes import CODES
 
-__all__ = ["MAX_HEADER_BYTES", "Document", "Stored", "header_length", "parse_header"]
+__all__ = ["MAX_SERIAL", "Document", "Stored", "header_length", "parse_header"]
 
-#: safetensors' own limit (0.8.0).
-MAX_HEADER_BYTES = 100_000_000
-_MAX_BRACKETS = 4_000_000
-_MAX_QUOTES = 32_000_000
+#: The largest serial number that is read; what is saved on top of it keeps it.
+MAX_SERIAL = 2**53
+_MAX_STEP = 2**63 - 1
+_MAX_SECONDS = 1e12  # 30,000 years
 _MAX_DIMENSIONS = 64
-# What pack() makes of MAX_DEPTH mappings, three levels of JSON each, is well below it.
+# pack() makes at most three levels of JSON of each of MAX_DEPTH mappings.
 _MAX_LEVELS = 3 * MAX_DEPTH + 20
 _MAX_BYTES = 2**62
-# What is in every document; no few changed bits take all of it away.
+# Every document contains these; a few flipped bits don't remove all of them.
 _SIGNS = ('"serial": ', '"started": ', '"attached": ', '"renamed": ', '"crc32": "')
 _HEX = r"[0-9a-f]{8}"
+_NOT_IN_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class Stored(NamedTuple):
-    """One tensor as the header has it.
+    """One tensor, as the header describes it.
 
     Attributes:
         code: safetensors' code of the dtype.
@@ -54,15 +64,15 @@ class Stored(NamedTuple):
 
 
 class Document(NamedTuple):
-    """What the document says beside the tensors.
+    """What the document says, apart from the tensors.
 
     Attributes:
         step: The global step, ``None`` if there was none.
         serial: Grows by one with every save into a folder.
         time: Seconds since 1970 when it was saved.
         started: ``time`` of the first save of the training.
-        state_file: The state file in which it was to be listed.
-        metrics: ``{name: value}`` that retention goes by.
+        state_file: The state file that was to list it.
+        metrics: ``{name: value}``, used by ``keep_best``.
         attached: ``{name: node}`` of the attached state, see ``runloop.state``.
         hooks: ``{name: node}`` of the hooks' state.
     """
@@ -96,8 +106,8 @@ def header_length(first: bytes, size: int, path: str) -> int:
         )
     if length > size - 8:
         raise CheckpointCorruptError(
-            f"{path}: the file is cut off, or no safetensors file: its header is {length} bytes "
-            f"long, and {size - 8} are there"
+            f"{path}: the file is cut off, or not a safetensors file: its header has {length} "
+            f"bytes, and the file has {size - 8} more"
         )
     return int(length)
 
@@ -142,29 +152,48 @@ def parse_header(
 
 
 def _is_ours(metadata: dict[str, str]) -> bool:
-    """Whether runloop made this, by several signs: damage must not pass for another's file."""
+    """Whether runloop wrote this file: after damage, it must not pass for another program's."""
     if CRC_KEY in metadata or DOCUMENT_KEY in metadata:
         return True
     return any(sum(sign in text for sign in _SIGNS) > 1 for text in metadata.values())
 
 
 def _loads(raw: bytes, path: str) -> dict[str, Any]:
-    if not raw.startswith(b"{"):
-        raise CheckpointFormatError(f"{path}: not a safetensors file: the header is no JSON object")
-    if raw.count(b"[") + raw.count(b"{") > _MAX_BRACKETS or raw.count(b'"') > _MAX_QUOTES:
-        raise CheckpointFormatError(f"{path}: the header has too many members")
+    if is_too_dense(parsing_cost(raw), len(raw)):
+        raise CheckpointFormatError(
+            f"{path}: the header has too many members for its {len(raw)} bytes"
+        )
     try:
-        value = json.loads(raw, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as exc:
-        reason = "it is nested too deep" if isinstance(exc, RecursionError) else exc
-        raise CheckpointFormatError(f"{path}: the header is no valid JSON: {reason}") from exc
+        text = raw.decode("utf-8", "surrogatepass")
+        if not text.startswith("{"):
+            raise CheckpointFormatError(
+                f"{path}: not a safetensors file: the header is not a JSON object"
+            )
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError as exc:
+        raise CheckpointFormatError(
+            f"{path}: the header is not valid JSON: it is nested too deep"
+        ) from exc
+    except CheckpointFormatError:
+        raise
+    except ValueError as exc:
+        raise CheckpointFormatError(f"{path}: the header is not valid JSON: {exc}") from exc
     if not isinstance(value, dict):
-        raise CheckpointFormatError(f"{path}: not a safetensors file: the header is no JSON object")
+        raise CheckpointFormatError(
+            f"{path}: not a safetensors file: the header is not a JSON object"
+        )
     return value
 
 
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value - value != 0:
+        raise ValueError(f"the number {text:.40} is too large")
+    return value
 
 
 def _is_size(value: Any) -> bool:
@@ -178,7 +207,7 @@ def _stored(name: str, info: Any, path: str) -> Stored:
     elif not isinstance(info["dtype"], str) or info["dtype"] not in CODES:
         problem = f"has the unknown dtype {info['dtype']!r:.40}"
     elif not isinstance(info["shape"], list) or not all(map(_is_size, info["shape"])):
-        problem = "has a shape that is no list of sizes"
+        problem = "has a shape that is not a list of sizes"
     elif len(info["shape"]) > _MAX_DIMENSIONS:
         problem = f"has {len(info['shape'])} dimensions, more than {_MAX_DIMENSIONS}"
     elif (
@@ -186,13 +215,13 @@ def _stored(name: str, info: Any, path: str) -> Stored:
         or len(info["data_offsets"]) != 2
         or not all(map(_is_size, info["data_offsets"]))
     ):
-        problem = "has data_offsets that are no two offsets"
+        problem = "has data_offsets that are not two offsets"
     if problem is not None:
         raise CheckpointFormatError(f"{path}: tensor {name!r:.200} {problem}")
     start, end = info["data_offsets"]
     shape = tuple(info["shape"])
     itemsize = CODES[info["dtype"]][1]
-    # Zeros are left out so that an empty array can't hide a size that no machine has.
+    # Without the zeros: an empty array must not hide a dimension that is impossible.
     if math.prod(n for n in shape if n) * itemsize > _MAX_BYTES:
         raise CheckpointFormatError(f"{path}: tensor {name!r:.200} has an impossible shape")
     if math.prod(shape) * itemsize != end - start:
@@ -237,40 +266,96 @@ def _document(
             f"{VERSION} is the last one known here; update runloop"
         )
     try:
-        renamed = document["renamed"]
-        named = {}
-        listed = document["tensors"]
-        if listed.keys() != tensors.keys():
-            raise ValueError("its tensors are not those of the header")
-        for stored_name, stored in tensors.items():
-            about = listed[stored_name]
-            if not isinstance(about["dtype"], str) or not re.fullmatch(_HEX, about["crc32"]):
-                raise ValueError(f"tensor {stored_name!r:.200} has no dtype or no CRC-32")
-            crc = int(about["crc32"], 16)
-            named[renamed.get(stored_name, stored_name)] = Stored(
-                stored.code, stored.shape, stored.start, stored.end, about["dtype"], crc
-            )
-        if len(named) != len(tensors):
-            raise ValueError("two tensors have one name")
+        named = _named(tensors, _mapping(document, "tensors"), _mapping(document, "renamed"))
+        attached, hooks = _mapping(document, "attached"), _mapping(document, "hooks")
+        _check_levels([attached, hooks])
         step = document["step"]
-        _check_levels([document["attached"], document["hooks"]])
+        state_file = document.get("state_file", STATE_FILE)
+        if type(state_file) is not str:
+            raise ValueError(f"state_file must be a string, got {state_file!r:.60}")
         parsed = Document(
-            step=None if step is None else int(step),
-            serial=int(document["serial"]),
-            time=float(document["time"]),
-            started=float(document["started"]),
-            state_file=str(document.get("state_file", STATE_FILE)),
-            metrics={str(k): float(v) for k, v in document["metrics"].items()},
-            attached=dict(document["attached"]),
-            hooks=dict(document["hooks"]),
+            step=None if step is None else _integer("step", step, -_MAX_STEP, _MAX_STEP),
+            serial=_integer("serial", document["serial"], 0, MAX_SERIAL),
+            time=_seconds("time", document["time"]),
+            started=_seconds("started", document["started"]),
+            state_file=state_file,
+            metrics={
+                name: _metric(name, value) for name, value in _mapping(document, "metrics").items()
+            },
+            attached=attached,
+            hooks=hooks,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise CheckpointFormatError(f"{path}: the document is malformed: {exc!r:.300}") from exc
+    except KeyError as exc:
+        raise CheckpointFormatError(
+            f"{path}: the document is malformed: it has no {exc.args[0]!r:.60}"
+        ) from exc
+    except ValueError as exc:
+        raise CheckpointFormatError(f"{path}: the document is malformed: {exc}") from exc
     return named, parsed
 
 
+def _named(
+    tensors: dict[str, Stored], listed: dict[str, Any], renamed: dict[str, Any]
+) -> dict[str, Stored]:
+    """Return the tensors under their own names, with what the document says of each."""
+    named = {}
+    if listed.keys() != tensors.keys():
+        raise ValueError("its tensors are not those of the header")
+    for stored_name, stored in tensors.items():
+        about = listed[stored_name]
+        logical, crc = (about.get("dtype"), about.get("crc32")) if type(about) is dict else (0, 0)
+        if type(logical) is not str or type(crc) is not str or not re.fullmatch(_HEX, crc):
+            raise ValueError(f"tensor {stored_name!r:.200} has no dtype or no CRC-32")
+        name = renamed.get(stored_name, stored_name)
+        if type(name) is not str:
+            raise ValueError(f"tensor {stored_name!r:.200} is renamed to {name!r:.60}")
+        named[name] = Stored(
+            stored.code, stored.shape, stored.start, stored.end, logical, int(crc, 16)
+        )
+    if len(named) != len(tensors):
+        raise ValueError("two tensors have one name")
+    return named
+
+
+def _mapping(document: dict[str, Any], key: str) -> dict[str, Any]:
+    value = document[key]
+    if type(value) is not dict:
+        raise ValueError(f"{key} must be an object, got {value!r:.60}")
+    return value
+
+
+def _integer(name: str, value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{name} must be an integer from {low} to {high}, got {_shown(value)}")
+    return value
+
+
+def _seconds(name: str, value: Any) -> float:
+    if type(value) not in (int, float) or not -_MAX_SECONDS <= value <= _MAX_SECONDS:
+        raise ValueError(f"{name} must be a number of seconds, got {_shown(value)}")
+    return float(value)
+
+
+def _metric(name: str, value: Any) -> float:
+    if type(value) is str and value in _NOT_IN_JSON:
+        return _NOT_IN_JSON[value]
+    try:
+        if type(value) in (int, float):
+            return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        pass
+    raise ValueError(f"the metric {name!r:.60} must be a number, got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message; an integer may have more digits than Python prints."""
+    if type(value) is int and value.bit_length() > 200:
+        return f"an integer of {value.bit_length()} bits"
+    return f"{value!r:.60}"
+
+
 def _check_levels(nodes: list[Any]) -> None:
-    """Refuse what whoever walks the nodes could not follow."""
+    """Reject nesting too deep for recursive readers."""
     for _ in range(_MAX_LEVELS):
         nodes = [
             inner

@@ -8,14 +8,13 @@ A checkpoint is a safetensors file::
                 "w": {"dtype": "F64", "shape": [64, 10], "data_offsets": [0, 5120]}, ...}
     the rest   the tensors, one after the other without gaps, the widest dtypes first
 
-Every byte of it is covered by a CRC-32: each tensor by its own, which stands in the document; the
-length and the header, padding included, by ``runloop.crc32``, computed with its own eight digits
-as zeros. It stands at a fixed place, so that it can be checked before anything is parsed.
+A CRC-32 covers every byte: the document holds one for each tensor, and ``runloop.crc32`` covers
+the length and the header, padding included, computed with its own eight digits as zeros. It stands
+at a fixed place, so that it can be checked before anything is parsed.
 
-Why the header is made here and not by safetensors' ``serialize_file``: that one wants all
-checksums before it writes the first byte, leaves the file's mode 0600, does not fsync, and holds
-the interpreter's lock all the while (all seen with 0.8.0). Safetensors has the last word all the
-same: it opens the first file of a layout before that gets its name
+Why not safetensors' ``serialize_file``: it needs all checksums before it writes the first byte,
+leaves the file's mode 0600, does not fsync, and holds the GIL all the time (seen with 0.8.0).
+Safetensors itself opens the first file of a layout before the rename
 (:mod:`runloop.checkpoint.writer`), and the tests read every kind of file back through it.
 """
 
@@ -36,24 +35,33 @@ __all__ = [
     "CRC_KEY",
     "DOCUMENT_KEY",
     "HOOKS",
+    "MAX_HEADER_BYTES",
     "SUFFIX",
     "VERSION",
     "Entry",
     "HeaderTemplate",
     "Layout",
     "header_crc",
+    "is_too_dense",
+    "parsing_cost",
 ]
 
 Array = np.ndarray[Any, Any]
 
 SUFFIX = ".safetensors"
-"""What the name of a data file ends in."""
+"""The end of a data file's name."""
 HOOKS = "hooks"
 """The group of the hooks' state in the document, and the first part of their tensors' names."""
 #: Version of the document; a reader refuses a later one.
 VERSION = 1
 CRC_KEY = "runloop.crc32"
 DOCUMENT_KEY = "runloop"
+#: safetensors' own limit (0.8.0); a larger file could be written and not read.
+MAX_HEADER_BYTES = 100_000_000
+# What a list and an object of one member cost the JSON parser, and how many times its own bytes a
+# text may cost. A safetensors header costs 6 times its bytes.
+_LIST_BYTES, _OBJECT_BYTES, _MOST_TIMES = 96, 232, 8
+_ALWAYS_FINE = 64 << 20
 
 PREFIX = f'{{"__metadata__":{{"{CRC_KEY}":"'.encode()
 _BLANK = b"00000000"
@@ -83,8 +91,8 @@ class Entry(NamedTuple):
 class Layout:
     """Where the tensors of a state lie in its file.
 
-    Training saves one form of state again and again, and what depends on the form alone is made
-    once: for 10,000 tensors that is most of what a save costs beside the writing.
+    Training saves states of one form again and again, and what depends on the form alone is made
+    once: for 10,000 tensors that is most of the cost of a save beside the writing.
 
     Args:
         arrays: The tensors by name.
@@ -95,6 +103,7 @@ class Layout:
         size: Bytes of all tensors together.
         structure: Names, dtypes, shapes and places, as they stand in the header.
         records: What the document says of each tensor, up to its checksum.
+        costs: The :func:`parsing_cost` of ``records`` and of ``structure``.
 
     Raises:
         TypeError: If a dtype can't be stored; names the tensor.
@@ -111,15 +120,19 @@ class Layout:
             f'"data_offsets":[{e.start},{e.end}]}}'
             for e in self.entries
         )
-        # Each quoted for itself: a single call of the encoder over 10,000 tensors would stop the
-        # other threads for its duration.
+        # One call each: a single call of the encoder for 10,000 tensors would block the other
+        # threads for its duration.
         self.records = [
             _inner(f'{quoted(e.stored_name)}: {{"dtype": {quoted(e.storage.logical)}, "crc32": "')
             for e in self.entries
         ]
+        self.costs = (
+            sum(parsing_cost(record.encode()) for record in self.records),
+            parsing_cost(self.structure.encode()),
+        )
 
     def fits(self, arrays: Mapping[str, Array]) -> bool:
-        """Whether these arrays are called and formed as those that it was made from."""
+        """Whether names, dtypes and shapes are those that the layout was made from."""
         if list(arrays) != self._names:
             return False
         for array, (dtype, shape) in zip(arrays.values(), self._forms, strict=True):
@@ -148,7 +161,7 @@ def _plan_entries(arrays: Mapping[str, Array]) -> list[Entry]:
 
 
 def _stored_name(name: str, taken: set[str], names: Iterable[str]) -> str:
-    """Return ``name``, or what stands for it where the format has no room for it."""
+    """Return ``name``, or another name if the format can't store it."""
     stored = name
     if name == "__metadata__" or not _is_text(name):
         stored = name.encode("utf-8", "backslashreplace").decode() + "_"
@@ -163,13 +176,13 @@ def _is_text(name: str) -> bool:
         return True
     try:
         name.encode()
-    except UnicodeEncodeError:  # half a surrogate pair: JSON in UTF-8 can't have it
+    except UnicodeEncodeError:  # half a surrogate pair: UTF-8 can't encode it
         return False
     return True
 
 
 class HeaderTemplate:
-    """The header of a file whose checksums are not known yet, but whose length is.
+    """The header of a file whose length is known, but not yet the checksums.
 
     Args:
         layout: The tensors.
@@ -177,6 +190,9 @@ class HeaderTemplate:
 
     Attributes:
         size: Bytes from the start of the file to the first tensor.
+
+    Raises:
+        ValueError: If the header would be larger, or have more members, than a reader accepts.
     """
 
     def __init__(self, layout: Layout, document: Mapping[str, Any]) -> None:
@@ -187,6 +203,20 @@ class HeaderTemplate:
         # Everything is ASCII: characters are bytes.
         records = sum(map(len, layout.records)) + len(layout.records) * len('00000000\\"}, ') - 2
         self.size = 8 + _filled(len(self._text("")) + (records if layout.records else 0))
+        # The same limits as in a reader: what can be saved can be restored.
+        cost = parsing_cost(head.encode())
+        texts = [(cost + layout.costs[0], len(head) + records)]
+        texts.append((cost + sum(layout.costs), self.size))
+        if any(is_too_dense(*text) for text in texts):
+            raise ValueError(
+                f"not saved: the state has too many lists and mappings beside its arrays: "
+                f"{head.count('[')} lists and {head.count('{')} mappings; use arrays"
+            )
+        if self.size - 8 > MAX_HEADER_BYTES:
+            raise ValueError(
+                f"not saved: the header would have {self.size - 8} bytes, and at most "
+                f"{MAX_HEADER_BYTES} can be read; use arrays for long lists, and fewer tensors"
+            )
 
     def render(self, crcs: Sequence[int]) -> bytes:
         """Return the bytes in front of the tensors, the eight of the length included."""
@@ -215,7 +245,7 @@ def _filled(size: int) -> int:
 
 
 def _inner(text: str) -> str:
-    """Return what stands between the quotes where ``text`` is a string in JSON."""
+    """Return ``text`` as a JSON string without its quotes."""
     return quoted(text)[1:-1]
 
 
@@ -229,3 +259,13 @@ def header_crc(raw: bytes) -> tuple[str, str] | None:
     stored = raw[_CRC_AT : _CRC_AT + 8].decode("ascii", "replace")
     crc = zlib.crc32(_BLANK, zlib.crc32(memoryview(raw)[:_CRC_AT]))
     return f"{zlib.crc32(memoryview(raw)[_CRC_AT + 8 :], crc):08x}", stored
+
+
+def parsing_cost(text: bytes) -> int:
+    """Return about how many bytes the lists and objects of a JSON text need once parsed."""
+    return _LIST_BYTES * text.count(b"[") + _OBJECT_BYTES * text.count(b"{")
+
+
+def is_too_dense(cost: int, size: int) -> bool:
+    """Whether parsing JSON of ``size`` bytes at this cost needs far more memory than its bytes."""
+    return cost > max(_ALWAYS_FINE, _MOST_TIMES * size)

@@ -11,7 +11,7 @@ from typing import Any
 
 from runloop.checkpoint.files import Files, write_all
 from runloop.checkpoint.folder import DataFile, Scan, is_real_folder, locate
-from runloop.checkpoint.header import Document
+from runloop.checkpoint.header import MAX_SERIAL, Document
 from runloop.checkpoint.layout import SUFFIX
 from runloop.checkpoint.lock import FolderLock
 from runloop.checkpoint.payload import Content
@@ -244,7 +244,8 @@ class CheckpointManager:
         self, name: str, step: int | None, time: float, metrics: dict[str, float]
     ) -> Record:
         """Return the record of the next save."""
-        serial = next(reversed(self._records.values())).serial + 1 if self._records else 1
+        newest = next(reversed(self._records.values())).serial if self._records else 0
+        serial = min(newest + 1, MAX_SERIAL)  # a reader refuses a larger one
         return Record(name, serial, step, time, metrics)
 
     # -- saving ---------------------------------------------------------------------------------

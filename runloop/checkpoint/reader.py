@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -13,6 +13,7 @@ import numpy as np
 
 from runloop.checkpoint.array_bytes import fill
 from runloop.checkpoint.checksums import Checksums
+from runloop.checkpoint.files import open_regular
 from runloop.checkpoint.header import Document, Stored, header_length, parse_header
 from runloop.checkpoint.layout import SUFFIX
 from runloop.errors import (
@@ -21,18 +22,16 @@ from runloop.errors import (
     CheckpointNotFoundError,
     CheckpointReadError,
 )
-from runloop.messages import nearest
+from runloop.messages import nearest, printable
 from runloop.state.dtypes import dtype_of_code, named, storage_of
 
 __all__ = ["CheckpointReader"]
 
-_PIECE_BYTES = 1 << 20  # stays in the cache between its reading and its checksum
-_OPEN = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe of this name must not hold the reader for ever
-)
+_PIECE_BYTES = 1 << 20  # stays in the cache between reading and checksum
+# A file this much longer than what is on disk of it, and a thousand times, is a hole and no
+# checkpoint. File systems that compress store zeros as holes, so smaller ratios are honest.
+_HOLE_BYTES = 1 << 30
+_HOLE_TIMES = 1024
 
 
 class CheckpointReader:
@@ -40,16 +39,18 @@ class CheckpointReader:
 
     Opening reads and checks the header only. The file stays readable when retention deletes its
     name meanwhile. It is closed by ``close()``, by leaving its ``with`` block, or when the reader
-    is collected.
+    is garbage-collected.
 
     Args:
-        path: The data file, with or without ``.safetensors``.
+        path: The data file, with or without ``.safetensors``. It may be a symbolic link.
 
     Raises:
-        CheckpointNotFoundError: If there is no such file.
+        CheckpointNotFoundError: If the file does not exist.
         CheckpointReadError: If the system can't open or read it.
         CheckpointCorruptError: If it was cut off or changed.
-        CheckpointFormatError: If it is no safetensors file, or of a newer runloop.
+        CheckpointFormatError: If it is not a safetensors file, not a regular file, was written by
+            a newer runloop, or is a hole: a file of more than 1 GiB of which less than a
+            thousandth is on disk.
 
     Follows ``tf.train.load_checkpoint``'s ``CheckpointReader`` of TensorFlow 2.21.
     """
@@ -58,26 +59,25 @@ class CheckpointReader:
         self._fd = -1
         self._dtypes: dict[tuple[str, str | None], tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self.path = os.fspath(path)
+        self._shown = self.path
         self._open()
         try:
-            status = os.fstat(self._fd)
-            if stat.S_ISDIR(status.st_mode):
-                raise CheckpointFormatError(
-                    f"{self.path}: a folder, and no data file; load_checkpoint opens the newest in "
-                    f"it, and restore_newest restores the newest that is whole"
-                )
-            if not stat.S_ISREG(status.st_mode):
-                raise CheckpointFormatError(f"{self.path}: not a regular file")
             #: Bytes of the whole file.
-            self.size = status.st_size
+            self.size = os.fstat(self._fd).st_size
+            if self.size > _HOLE_BYTES and _is_hole(self._fd, self.size):
+                raise CheckpointFormatError(
+                    f"{self._shown}: the file is {self.size} bytes long, but nearly nothing of it "
+                    f"is on disk"
+                )
             first = self._pread_bytes(min(8, self.size), 0)
-            length = header_length(first, self.size, self.path)
+            length = header_length(first, self.size, self._shown)
             #: Offset of the first tensor in the file.
             self.data_start = 8 + length
-            raw = first + self._pread_bytes(length, 8)
-            tensors, document, metadata = parse_header(raw, self.size - self.data_start, self.path)
+            tensors, document, metadata = parse_header(
+                self._pread_bytes(self.data_start, 0), self.size - self.data_start, self._shown
+            )
             self._tensors = tensors
-            #: What runloop wrote beside the tensors; ``None`` if another program wrote the file.
+            #: What runloop stored beside the tensors; ``None`` if another program wrote the file.
             self.document: Document | None = document
             #: ``__metadata__`` of the header: strings.
             self.metadata: dict[str, str] = metadata
@@ -90,30 +90,38 @@ class CheckpointReader:
         if not self.path.endswith(SUFFIX):
             candidates.insert(0, self.path + SUFFIX)
         for candidate in candidates:
+            shown = printable(candidate)
             try:
-                self._fd = os.open(candidate, _OPEN)
+                self._fd = open_regular(candidate, follow=True)
             except (FileNotFoundError, NotADirectoryError):
                 continue
+            except IsADirectoryError as exc:
+                raise CheckpointFormatError(
+                    f"{shown}: a folder, not a data file; load_checkpoint opens the newest in it, "
+                    f"and restore_newest restores the newest that is whole"
+                ) from exc
+            except CheckpointFormatError as exc:
+                raise CheckpointFormatError(f"{shown}: not a regular file") from exc
             except ValueError as exc:  # a null byte in the name
                 raise CheckpointNotFoundError(f"{candidate!r} can't be a file: {exc}") from exc
             except OSError as exc:
                 raise CheckpointReadError(
                     exc.errno, f"the checkpoint can't be opened: {exc.strerror}", candidate
                 ) from exc
-            self.path = candidate
+            self.path, self._shown = candidate, shown
             return
-        raise CheckpointNotFoundError(f"there is no checkpoint {self.path}")
+        raise CheckpointNotFoundError(f"there is no checkpoint {printable(self.path)}")
 
-    # -- what there is --------------------------------------------------------------------------
+    # -- what is in the file --------------------------------------------------------------------
 
     @property
     def step(self) -> int | None:
-        """The global step at which it was saved, if that is known."""
+        """The global step at which it was saved, if known."""
         return None if self.document is None else self.document.step
 
     @property
     def stored(self) -> dict[str, Stored]:
-        """``{name: where and how it lies}`` in the order of the header."""
+        """``{name: place and type}`` in the order of the header."""
         return self._tensors
 
     def names(self) -> list[str]:
@@ -121,7 +129,7 @@ class CheckpointReader:
         return sorted(self._tensors)
 
     def has_tensor(self, name: str) -> bool:
-        """Whether there is a tensor of this name."""
+        """Whether the file has a tensor of this name."""
         return name in self._tensors
 
     def get_variable_to_shape_map(self) -> dict[str, list[int]]:
@@ -132,22 +140,23 @@ class CheckpointReader:
         """Return ``{name: NumPy dtype}``.
 
         Raises:
-            CheckpointFormatError: If a dtype is not known here, e.g. for want of ``ml_dtypes``.
+            CheckpointFormatError: If a dtype is unknown, e.g. because ``ml_dtypes`` is not installed.
         """
         return {name: self._dtype_of(name, stored)[0] for name, stored in self._tensors.items()}
 
     def debug_string(self) -> str:
-        """Return a line a tensor: name, dtype, shape."""
+        """Return one line per tensor: name, dtype, shape."""
         return "".join(
-            f"{name} ({stored.logical or stored.code}) {list(self._shape_of(name, stored))}\n"
+            f"{printable(name)} ({printable(stored.logical or stored.code)}) "
+            f"{list(self._shape_of(name, stored))}\n"
             for name, stored in sorted(self._tensors.items())
         )
 
     def spec(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
-        """Return (shape, dtype) of a tensor, ``None`` if there is none of this name.
+        """Return (shape, dtype) of a tensor, ``None`` for an unknown name.
 
         Raises:
-            CheckpointFormatError: If its dtype is not known here.
+            CheckpointFormatError: If its dtype is unknown.
         """
         stored = self._tensors.get(name)
         if stored is None:
@@ -156,19 +165,19 @@ class CheckpointReader:
         return (stored.shape[: -len(trailing)] if trailing else stored.shape), dtype
 
     def _dtype_of(self, name: str, stored: Stored) -> tuple[np.dtype[Any], tuple[int, ...]]:
-        """Return the dtype, and what the shape in the file has at its end beyond the tensor's."""
+        """Return the dtype, and the dimensions that the file has after those of the tensor."""
         key = (stored.code, stored.logical)
         known = self._dtypes.get(key)
         if known is None:
             try:
                 known = self._look_up(*key)
             except ValueError as exc:
-                raise CheckpointFormatError(f"{self.path}: tensor {name!r}: {exc}") from exc
+                raise CheckpointFormatError(f"{self._shown}: tensor {name!r}: {exc}") from exc
             self._dtypes[key] = known
         trailing = known[1]
         if trailing and stored.shape[-len(trailing) :] != trailing:
             raise CheckpointFormatError(
-                f"{self.path}: tensor {name!r}: {stored.logical} can't lie in {stored.code} "
+                f"{self._shown}: tensor {name!r}: {stored.logical} can't be stored in {stored.code} "
                 f"{stored.shape}"
             )
         return known
@@ -179,13 +188,15 @@ class CheckpointReader:
         dtype = named(logical)
         storage = storage_of(dtype)
         if storage.code != code:
-            raise ValueError(f"{logical} can't lie in {code}")
+            raise ValueError(f"{logical} can't be stored in {code}")
         return dtype, storage.trailing
 
     def _shape_of(self, name: str, stored: Stored) -> tuple[int, ...]:
         try:
             _, trailing = self._dtype_of(name, stored)
-        except CheckpointFormatError:  # ml_dtypes is missing; most of its types lie as they are
+        except (
+            CheckpointFormatError
+        ):  # ml_dtypes is not installed; most of its types keep their shape
             return stored.shape
         return stored.shape[: -len(trailing)] if trailing else stored.shape
 
@@ -195,34 +206,39 @@ class CheckpointReader:
         """Return a tensor as a new array, checked against its CRC-32.
 
         Raises:
-            KeyError: If there is none of this name; names the nearest.
+            KeyError: If the name is unknown; names the nearest.
             CheckpointCorruptError: If its bytes have changed.
             CheckpointReadError: If the system can't read them.
         """
         if name not in self._tensors:
-            raise KeyError(f"{self.path} has no tensor {name!r}.{nearest(name, self._tensors)}")
+            raise KeyError(f"{self._shown} has no tensor {name!r}.{nearest(name, self._tensors)}")
         return self.read(name)
 
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """Return a tensor as a new array, checked; like :meth:`get_tensor`.
 
         Raises:
-            ValueError: If there is none of this name.
+            ValueError: If the name is unknown.
+            CheckpointFormatError: If NumPy can't make an array of its shape.
         """
         spec = self.spec(name) if isinstance(name, str) else None
         if spec is None:
-            raise ValueError(f"{self.path} has no tensor {name!r:.200}")
-        array = np.empty(*spec)
+            raise ValueError(f"{self._shown} has no tensor {name!r:.200}")
+        try:
+            array = np.empty(*spec)
+        except ValueError as exc:
+            raise CheckpointFormatError(f"{self._shown}: tensor {name!r:.200}: {exc}") from exc
         self.read_into(name, array, check=True)
         return array
 
     def read_into(self, name: str, array: np.ndarray[Any, Any], *, check: bool) -> None:
-        """Read a tensor into an array of its shape and of its dtype but for the byte order.
+        """Read a tensor into an array of its shape and dtype; the byte order may differ.
 
         Args:
-            name: A tensor that is there.
+            name: A tensor of the file.
             array: Any writable array in which no two elements share memory.
-            check: Whether to compute the CRC-32 on the way. If it differs the array is spoilt.
+            check: Whether to compute the CRC-32 while reading. If it differs, the array has the
+                damaged content.
 
         Raises:
             CheckpointCorruptError: If the bytes have changed.
@@ -244,10 +260,10 @@ class CheckpointReader:
             raise self._damaged(name, crc)
 
     def verify(self, names: Iterable[str] | None = None) -> None:
-        """Check tensors against their CRC-32, without keeping them.
+        """Check tensors against their CRC-32 without keeping them in memory.
 
         Args:
-            names: Which ones; all by default. Those of a file without document have none.
+            names: Which ones; all by default. A file without document has no CRC-32.
 
         Raises:
             CheckpointCorruptError: If the bytes of one have changed; names the first.
@@ -258,7 +274,7 @@ class CheckpointReader:
                 raise self._damaged(name, computed)
 
     def checksums(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, int]]:
-        """Yield (name, CRC-32 of the bytes as they are now), all read before the first is given."""
+        """Yield (name, CRC-32 of its bytes); all are read before the first is yielded."""
         chosen = self._tensors if names is None else names
         order = sorted(
             ((name, self._tensors[name]) for name in chosen), key=lambda item: item[1][2:4]
@@ -266,7 +282,7 @@ class CheckpointReader:
         sums = Checksums(len(order))
         ring = [np.empty(_PIECE_BYTES, np.uint8) for _ in range(Checksums.WINDOW)]
         turn = 0
-        have = np.empty(0, np.uint8)  # what was read last, and where it begins
+        have = np.empty(0, np.uint8)  # the last piece that was read, and its offset
         have_at = 0
         last = max((stored.end for _, stored in order), default=0)
         try:
@@ -289,16 +305,16 @@ class CheckpointReader:
 
     def _damaged(self, name: str, computed: int) -> CheckpointCorruptError:
         return CheckpointCorruptError(
-            f"{self.path}: tensor {name!r} is damaged: its CRC-32 is {computed:08x}, expected "
+            f"{self._shown}: tensor {name!r} is damaged: its CRC-32 is {computed:08x}, expected "
             f"{self._tensors[name].crc:08x}"
         )
 
     # -- the file -------------------------------------------------------------------------------
 
     def _pread_bytes(self, count: int, offset: int) -> bytes:
-        buffer = np.empty(count, np.uint8)
-        self._pread_into(buffer, offset)
-        return buffer.tobytes()
+        buffer = bytearray(count)
+        self._pread_into(np.frombuffer(buffer, np.uint8), offset)
+        return bytes(buffer)
 
     def _pread_into(self, piece: np.ndarray[Any, Any], offset: int) -> None:
         view = piece.data
@@ -310,7 +326,9 @@ class CheckpointReader:
                     exc.errno, f"the checkpoint can't be read: {exc.strerror}", self.path
                 ) from exc
             if count == 0:
-                raise CheckpointCorruptError(f"{self.path}: the file was cut off while it was read")
+                raise CheckpointCorruptError(
+                    f"{self._shown}: the file was cut off while it was read"
+                )
             offset += count
             view = view[count:]
 
@@ -336,6 +354,23 @@ class CheckpointReader:
 
     def __repr__(self) -> str:
         return f"CheckpointReader({self.path!r})"
+
+
+def _is_hole(fd: int, size: int) -> bool:
+    """Whether less than a thousandth of a file is on disk."""
+    blocks = getattr(os.fstat(fd), "st_blocks", 0)  # 0 where the file system does not tell
+    if not blocks or blocks * 512 > size // _HOLE_TIMES or not hasattr(os, "SEEK_DATA"):
+        return False
+    # The number of blocks may lag behind on file systems that write late, the extents don't.
+    found = end = 0
+    try:
+        while found <= size // _HOLE_TIMES:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+            found += end - start
+    except OSError as exc:
+        return exc.errno == errno.ENXIO  # no data after ``end``
+    return False
 
 
 def _pread_whole(fd: int, view: memoryview, offset: int) -> int:

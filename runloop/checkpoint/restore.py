@@ -18,7 +18,7 @@ from runloop.checkpoint.layout import HOOKS
 from runloop.checkpoint.reader import CheckpointReader
 from runloop.contexts import contextmanager
 from runloop.errors import CheckpointError, CheckpointFormatError, CheckpointMismatchError
-from runloop.messages import nearest, text_of
+from runloop.messages import nearest, printable, text_of
 from runloop.session import Session, SessionState
 from runloop.state import to_numpy
 from runloop.state.changes import Change, make_all
@@ -62,7 +62,7 @@ class RestoreReport(NamedTuple):
 
 def _text(report: RestoreReport, verb: str) -> str:
     step = "" if report.step is None else f" (step {report.step})"
-    lines = [f"{report.path}{step}: {len(report.restored)} {verb}"]
+    lines = [f"{printable(report.path)}{step}: {len(report.restored)} {verb}"]
     lines += _listed("missing in the file", report.missing)
     lines += _listed("unexpected in the file", report.unexpected)
     lines += _listed("mismatched", [f"{n}: {why}" for n, why in report.mismatched.items()])
@@ -70,7 +70,7 @@ def _text(report: RestoreReport, verb: str) -> str:
 
 
 def _listed(title: str, items: Iterable[str]) -> list[str]:
-    items = sorted(items)
+    items = sorted(map(printable, items))
     if not items:
         return []
     lines = [f"{title} ({len(items)}):", *(f"  {item}" for item in items[:_SHOWN])]

@@ -239,16 +239,10 @@ class Saver:
         return self._layout
 
     def _metrics(self, session: Session, given: Mapping[str, float] | None) -> dict[str, float]:
-        values = {str(name): float(value) for name, value in (given or {}).items()}
+        values = {str(name): _number("metrics", name, v) for name, v in (given or {}).items()}
         best = self._rules.best
         if best is not None and best.name not in values:
-            value = session.run(best.metric)
-            try:
-                values[best.name] = float(value)
-            except (TypeError, ValueError) as exc:
-                raise TypeError(
-                    f"keep_best: the metric {best.name!r} must be a number, got {value!r:.80}"
-                ) from exc
+            values[best.name] = _number("keep_best", best.name, session.run(best.metric))
         return values
 
     def _manager_of(self, folder: str, state_file: str) -> CheckpointManager:
@@ -416,6 +410,14 @@ class Saver:
                 self._doing = ""
         _logger.info("Restored %s.", report)
         return report
+
+
+def _number(argument: str, name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as exc:
+        shown = f"{value!r:.80}" if not isinstance(value, int) else "an integer that is too large"
+        raise TypeError(f"{argument}: the metric {name!r} must be a number, got {shown}") from exc
 
 
 def _place(

@@ -15,9 +15,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from runloop.cli import text
 from runloop.errors import RunloopError
-from runloop.messages import text_of
+from runloop.messages import printable, text_of
 
 __all__ = ["COMMANDS", "main"]
 
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (RunloopError, OSError) as exc:
-        lines = [text.safe(line) for line in text_of(exc).splitlines()]
+        lines = [printable(line) for line in text_of(exc).splitlines()]
         print("runloop:", "\n".join(lines), file=sys.stderr)
         return 2
     return status

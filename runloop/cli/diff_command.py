@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from runloop.checkpoint import CheckpointReader, load_checkpoint
-from runloop.cli.text import number, print_json, print_table, safe
+from runloop.cli.text import number, print_json, print_table
+from runloop.messages import printable
 
 __all__ = ["add", "largest_difference"]
 
@@ -102,7 +103,7 @@ def _run(args: argparse.Namespace) -> int:
     rows += [(name, "differs (JSON)", "-") for name in state]
     print_table(("NAME", "DIFFERENCE", "LARGEST"), rows, right=(2,))
     same = len(both) - len(changed)
-    print(f"{safe(same)} of {len(both)} common tensors are the same")
+    print(f"{printable(same)} of {len(both)} common tensors are the same")
     return 1
 
 

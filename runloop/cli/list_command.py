@@ -9,8 +9,9 @@ from typing import Any
 from runloop.checkpoint.folder import DataFile, Scan
 from runloop.checkpoint.layout import SUFFIX
 from runloop.checkpoint.lock import holder_of
-from runloop.cli.text import print_json, print_table, safe, size, when
+from runloop.cli.text import print_json, print_table, size, when
 from runloop.errors import CheckpointNotFoundError
+from runloop.messages import printable
 
 __all__ = ["add", "describe_folder"]
 
@@ -111,9 +112,9 @@ def _run(args: argparse.Namespace) -> int:
             whole=(4,),
         )
     for problem in [*problems, *(row["problem"] for row in rows if row["problem"])]:
-        print(f"! {safe(problem)}")
+        print(f"! {printable(problem)}")
     if holder is not None:
         who = "another process" if holder["pid"] is None else f"process {holder['pid']}"
-        where = f" on {safe(holder['host'])}" if holder["host"] else ""
+        where = f" on {printable(holder['host'])}" if holder["host"] else ""
         print(f"{who}{where} is saving here")
     return 0

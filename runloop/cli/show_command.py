@@ -10,7 +10,8 @@ import numpy as np
 
 from runloop.checkpoint import CheckpointReader, load_checkpoint
 from runloop.checkpoint.array_bytes import CHUNK_BYTES
-from runloop.cli.text import number, print_cut, print_json, print_table, safe, size, when
+from runloop.cli.text import number, print_cut, print_json, print_table, size, when
+from runloop.messages import printable
 
 __all__ = ["add", "statistics"]
 
@@ -101,14 +102,14 @@ def _run(args: argparse.Namespace) -> int:
                 {"file": reader.path, "bytes": reader.size, "document": about, "tensors": rows}
             )
             return 0
-        print(f"{safe(reader.path)}: {size(reader.size)}, {len(rows)} tensors")
+        print(f"{printable(reader.path)}: {size(reader.size)}, {len(rows)} tensors")
     if document is None:
         print("written by another program: tensors only")
     else:
         step = "no step" if document.step is None else f"step {document.step}"
         print(f"{step}, saved {when(document.time)} UTC")
         for name, value in document.metrics.items():
-            print(f"{safe(name)} = {number(value)}")
+            print(f"{printable(name)} = {number(value)}")
     print()
     head = ["TENSOR", "DTYPE", "SHAPE", "SIZE"]
     keys = [] if args.header else ["minimum", "maximum", "mean", "nan"]

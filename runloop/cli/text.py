@@ -9,17 +9,12 @@ import shutil
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["number", "print_cut", "print_json", "print_table", "safe", "size", "when"]
+from runloop.messages import printable
+
+__all__ = ["number", "print_cut", "print_json", "print_table", "size", "when"]
 
 _GAP = "  "
 _LEAST = 8  # characters that a column is never cut below
-
-
-def safe(text: object) -> str:
-    """Return text that can be printed anywhere: a name from a file may hold control characters."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
-    ).encode("utf-8", "backslashreplace").decode()  # fmt: skip
 
 
 def size(count: int) -> str:
@@ -71,7 +66,7 @@ def _plain(value: Any) -> Any:
 
 def print_cut(text: object) -> None:
     """Print one line, cut where the terminal ends."""
-    line = safe(text) if text else ""
+    line = printable(text) if text else ""
     width = shutil.get_terminal_size((80, 24)).columns
     print(line if len(line) <= width else f"{line[: width - 3]}...")
 
@@ -93,7 +88,7 @@ def print_table(
 
     The widest columns are cut, with ``...`` in their middle, until the rest fits.
     """
-    lines = [[*head], *([safe(cell) for cell in row] for row in rows)]
+    lines = [[*head], *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     room = shutil.get_terminal_size((80, 24)).columns - len(_GAP) * (len(head) - 1)
     to_cut = [i for i in range(len(head)) if i not in set(whole)]

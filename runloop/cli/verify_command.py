@@ -8,8 +8,9 @@ from typing import Any
 
 from runloop.checkpoint import CheckpointReader
 from runloop.cli.list_command import describe_folder
-from runloop.cli.text import print_json, print_table, safe
+from runloop.cli.text import print_json, print_table
 from runloop.errors import CheckpointError, CheckpointNotFoundError
+from runloop.messages import printable
 
 __all__ = ["add"]
 
@@ -73,10 +74,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"whole": is_whole, "files": found, "problems": problems})
     elif not found:
-        print(f"no checkpoints in {safe(args.path)}")
+        print(f"no checkpoints in {printable(args.path)}")
     else:
         print_table(("FILE", "STATE"), [(row["file"], _state(row)) for row in found])
     if not args.json:
         for problem in [*problems, *(row["problem"] for row in found if row["problem"])]:
-            print(f"! {safe(problem)}")
+            print(f"! {printable(problem)}")
     return 0 if is_whole else 1

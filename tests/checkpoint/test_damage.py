@@ -120,19 +120,19 @@ HOSTILE = {
     "empty": (b"", "the file is empty"),
     "seven bytes": (b"1234567", "it has 7 bytes"),
     "a picture": (b"\x89PNG\r\n\x1a\n" + b"x" * 100, "its header would be"),
-    "a pickle": (b"\x80\x04\x95" + b"\0" * 5 + b"x" * 200, "cut off, or no safetensors file"),
+    "a pickle": (b"\x80\x04\x95" + b"\0" * 5 + b"x" * 200, "cut off, or not a safetensors file"),
     "a header of terabytes": (struct.pack("<Q", 2**42) + b"{}", "at most 100000000 are allowed"),
     "a header larger than the file": (
         struct.pack("<Q", 10**7) + b"{}",
-        "10000000 bytes long, and 2",
+        "its header has 10000000 bytes, and the file has 2 more",
     ),
-    "no object": (header({}, raw=b"[]"), "the header is no JSON object"),
-    "no JSON": (header({}, raw=b"{'a'}"), "the header is no valid JSON"),
-    "no Unicode": (header({}, raw=b'{"\xff": 1}'), "the header is no valid JSON"),
+    "no object": (header({}, raw=b"[]"), "the header is not a JSON object"),
+    "no JSON": (header({}, raw=b"{'a'}"), "the header is not valid JSON"),
+    "no Unicode": (header({}, raw=b'{"\xff": 1}'), "the header is not valid JSON"),
     "deep": (header({}, raw=b'{"a":' + b"[" * 100_000), "nested too deep"),
     "wide": (header({}, raw=b'{"a":[' + b"[]," * 4_000_001 + b"]}"), "too many members"),
-    "NaN": (header({}, raw=b'{"a": NaN}'), "NaN is no JSON"),
-    "a huge number": (header({}, raw=b'{"a": ' + b"9" * 10_000 + b"}"), "no valid JSON"),
+    "NaN": (header({}, raw=b'{"a": NaN}'), "NaN is not JSON"),
+    "a huge number": (header({}, raw=b'{"a": ' + b"9" * 10_000 + b"}"), "not valid JSON"),
     "metadata no strings": (header({"__metadata__": {"a": 1}}), "must map strings to strings"),
     "metadata no mapping": (header({"__metadata__": []}), "must map strings to strings"),
     "our key elsewhere": (
@@ -143,9 +143,9 @@ HOSTILE = {
     "one key too many": (header({"a": tensor(x=1)}, data=4), "and nothing else"),
     "unknown dtype": (header({"a": tensor("F1")}, data=4), "unknown dtype 'F1'"),
     "a dtype that is a list": (header({"a": tensor(["F32"])}, data=4), "unknown dtype"),
-    "negative shape": (header({"a": tensor(shape=(-1,))}, data=4), "shape that is no list"),
-    "shape of floats": (header({"a": tensor(shape=(1.0,))}, data=4), "shape that is no list"),
-    "shape of bools": (header({"a": tensor(shape=(True,))}, data=4), "shape that is no list"),
+    "negative shape": (header({"a": tensor(shape=(-1,))}, data=4), "shape that is not a list"),
+    "shape of floats": (header({"a": tensor(shape=(1.0,))}, data=4), "shape that is not a list"),
+    "shape of bools": (header({"a": tensor(shape=(True,))}, data=4), "shape that is not a list"),
     "too many dimensions": (header({"a": tensor(shape=(1,) * 65)}, data=4), "65 dimensions"),
     "impossible": (
         header({"a": tensor(shape=(2**40, 2**40, 0), offsets=(0, 0))}),
@@ -156,9 +156,9 @@ HOSTILE = {
         "cut off in tensor 'a'",
     ),
     "does not fill": (header({"a": tensor(shape=(2,))}, data=4), "does not fill its 4 bytes"),
-    "one offset": (header({"a": tensor(offsets=(0,))}, data=4), "no two offsets"),
+    "one offset": (header({"a": tensor(offsets=(0,))}, data=4), "not two offsets"),
     "offsets backwards": (header({"a": tensor(offsets=(4, 0))}, data=4), "does not fill its -4"),
-    "negative offsets": (header({"a": tensor(offsets=(-4, 0))}, data=4), "no two offsets"),
+    "negative offsets": (header({"a": tensor(offsets=(-4, 0))}, data=4), "not two offsets"),
     "overlap": (
         header({"a": tensor(), "b": tensor(offsets=(2, 6))}, data=6),
         "'b' overlaps another: it begins at 2, expected 4",
@@ -251,10 +251,10 @@ DOCUMENTS = {
     ),
     "renamed to one name": (replaced(renamed={"w": "params/b"}), "two tensors have one name"),
     "a list for metrics": (replaced(metrics=[]), "the document is malformed"),
-    "no object": (lambda d: "[]", "the header is no JSON object"),
+    "no object": (lambda d: "[]", "the header is not a JSON object"),
     "a dtype that does not fit": (
         lambda d: {**d, "tensors": {k: {**v, "dtype": "int8"} for k, v in d["tensors"].items()}},
-        "int8 can't lie in F64",
+        "int8 can't be stored in F64",
     ),
     "an unknown dtype": (
         lambda d: {**d, "tensors": {k: {**v, "dtype": "evil"} for k, v in d["tensors"].items()}},
@@ -306,7 +306,7 @@ def test_a_file_that_is_not_there_or_no_file(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match="can't be a file"):
         CheckpointReader("a\0b")
     (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(CheckpointError, match=r"a folder, and no data file|can't be opened"):
+    with pytest.raises(CheckpointError, match=r"a folder, not a data file|can't be opened"):
         CheckpointReader(tmp_path / "folder.safetensors")
 
 
