@@ -98,7 +98,7 @@ class Batches:
         return self._like(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position: a few plain numbers, whatever the size of the data."""
+        """Return the position: a few plain numbers, independent of the data's size."""
         return {
             "epoch": self._epoch,
             "position": self._position,

@@ -1,7 +1,7 @@
-"""CRC-32 beside the writing or reading: a thread of its own, and only while there is much to do.
+"""CRC-32 beside the writing or reading: a second thread, and only while there is much to do.
 
 ``zlib.crc32`` lets go of the interpreter's lock for more than 5 KB, so on two cores the checksums
-of a large state cost no time of their own: measured for 256 MiB, 135 ms of checksums hide behind
+of a large state cost no extra time: measured for 256 MiB, 135 ms of checksums hide behind
 80 ms of writing and 155 ms of waiting for the disk. For that the writing must not wait for them.
 """
 
@@ -50,7 +50,7 @@ class Checksums:
         Args:
             index: Which tensor.
             piece: The bytes.
-            is_copy: Whether they take memory of their own, so that not too many may wait.
+            is_copy: Whether they take additional memory, so that not too many may wait.
         """
         if self._thread is None:
             if len(piece) < _WORTH_BYTES:

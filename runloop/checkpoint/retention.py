@@ -49,7 +49,7 @@ class Record(NamedTuple):
 
     Attributes:
         name: The data file, relative to the folder of the state file.
-        serial: Its place in the order of saving, whatever its step is.
+        serial: Its place in the order of saving, which need not be that of steps.
         step: Its global step, for what is shown.
         time: Seconds since 1970 when it was saved.
         metrics: ``{name: value}``.
@@ -63,7 +63,7 @@ class Record(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What is kept: whatever one of the rules keeps, and always the newest.
+    """What is kept: all that one of the rules keeps, and always the newest.
 
     Attributes:
         max_to_keep: The last so many; all if 0 or ``None``.
