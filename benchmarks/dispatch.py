@@ -10,7 +10,8 @@ pytorch-ignite and TensorFlow are included where they are installed.
 
 Every contender calls the same function once per step, and minimal hooks: `after_run` hooks override
 only `after_run`; `fetching` hooks fetch the global step in `before_run` and read it in `after_run`.
-Ignite's handlers fetch nothing.
+Ignite's handlers fetch nothing. A `Loop` calls the function in its body; with `report` it also
+reports one number in each pass.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from itertools import islice
 
 import runloop as rl
 
@@ -72,6 +74,23 @@ def runloop_steps(hooks: list) -> Callable[[int], None]:
     return run
 
 
+def loop_steps(hooks: list, *, report: bool = False) -> Callable[[int], None]:
+    loop = rl.Loop(hooks=hooks)
+    loop.__enter__()  # as long as the process
+    steps = loop.steps()
+
+    def run(count: int) -> None:
+        for _ in islice(steps, count):
+            work()
+
+    def run_and_report(count: int) -> None:
+        for _ in islice(steps, count):
+            work()
+            loop.report(loss=0.5)
+
+    return run_and_report if report else run
+
+
 def ignite_steps(count_hooks: int) -> Callable[[int], None]:
     from ignite.engine import Engine, Events
 
@@ -122,6 +141,11 @@ def contenders() -> dict[str, Callable[[int], Callable[[int], None]]]:
         "bare loop": bare,
         "runloop, after_run": lambda n: runloop_steps([AfterRunHook() for _ in range(n)]),
         "runloop, fetching": lambda n: runloop_steps([FetchingHook() for _ in range(n)]),
+        "Loop, after_run": lambda n: loop_steps([AfterRunHook() for _ in range(n)]),
+        "Loop, fetching": lambda n: loop_steps([FetchingHook() for _ in range(n)]),
+        "Loop, fetching, report": lambda n: loop_steps(
+            [FetchingHook() for _ in range(n)], report=True
+        ),
     }
     try:
         import ignite  # noqa: F401

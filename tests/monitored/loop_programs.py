@@ -238,6 +238,7 @@ class Life:
                 value = float(np.sum(item))
                 state["array"][:] = state["array"] * 0.5 + value + state["rng"].random()
                 state["entry"] = state["entry"] * 0.9 + value
+                state["dict"]["array"] += value + 1
                 state["log"].append([name, value, loop.global_step])
                 self.code(body, f"{name}.body", inside=True)
                 self.clock.advance(1)
@@ -258,7 +259,7 @@ class Life:
         saving = program.saving if folder is not None else {}
         with clock.use(self.clock), warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.filterwarnings("ignore", "array.* of attached")
+            warnings.filterwarnings("ignore", "attached .*none of its arrays")
             with rl.Loop(
                 folder, self.state, log_step_count_steps=None, summary_steps=None, **saving
             ) as loop:
