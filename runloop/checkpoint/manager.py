@@ -71,9 +71,10 @@ class CheckpointManager:
         self._format_check = format_check
         self._locks: dict[str, FolderLock] = {}
         # The checkpoints that there are, by name, in the order of saving, and their lines in the
-        # state file. Formatting 10,000 of them takes longer than all the rest of a save.
+        # state file, in the same order. Formatting 10,000 takes longer than all the rest of a save.
         self._records: dict[str, Record] = {}
-        self._lines: dict[str, tuple[bytes, bytes, bytes]] = {}
+        self._lines: dict[str, bytes] = {}
+        self._time_lines: dict[str, bytes] = {}
         self._known = False
         self._was_lost = False
         self._content: bytes | None = None  # of the state file, as this object knows it
@@ -150,10 +151,13 @@ class CheckpointManager:
 
     def _go_on_if_alone(self, prefix: str) -> None:
         """Go on with a lock that was lost and taken again, unless somebody saved in between."""
-        before, content = self._records, self._content
+        before, content = dict(self._records), self._content
         self._look(prefix)
         if self._content not in (None, content) or not self._records.keys() <= before.keys():
-            self._records, self._content = before, content
+            self._content = content
+            self._records.clear()
+            for record in before.values():
+                self._add(record)
             raise CheckpointLockedError(
                 f"another run has saved into {self.folder} since this one's lock file was removed "
                 f"or its folder was replaced; nothing was touched. Give each run its own folder"
@@ -201,7 +205,11 @@ class CheckpointManager:
                 if record is not None:
                     found.append(record)
         found.sort(key=lambda record: (record.serial, record.name))
-        self._records = {record.name: record for record in found}
+        self._records.clear()
+        self._lines.clear()
+        self._time_lines.clear()
+        for record in found:
+            self._add(record)
 
     def _listed_record(
         self, file: DataFile, serial: int, times: dict[str, float], *, is_named: object
@@ -306,24 +314,24 @@ class CheckpointManager:
         return os.path.join(self.folder, record.name)
 
     def _add(self, record: Record) -> None:
-        self._records.pop(record.name, None)
-        self._lines.pop(record.name, None)
+        """Put a record at the end, whether its name is new or not."""
+        self._drop(record.name)
         self._records[record.name] = record
+        name = record.name.replace(os.sep, "/")
+        self._lines[record.name] = state_line("all_model_checkpoint_paths", name)
+        self._time_lines[record.name] = state_line("all_model_checkpoint_timestamps", record.time)
 
-    def _lines_of(self, record: Record) -> tuple[bytes, bytes, bytes]:
-        lines = self._lines.get(record.name)
-        if lines is None:
-            name = record.name.replace(os.sep, "/")
-            lines = self._lines[record.name] = (
-                state_line("model_checkpoint_path", name),
-                state_line("all_model_checkpoint_paths", name),
-                state_line("all_model_checkpoint_timestamps", record.time),
-            )
-        return lines
+    def _drop(self, name: str) -> None:
+        for known in (self._records, self._lines, self._time_lines):
+            known.pop(name, None)
 
     def _write_state(self, listed: list[Record], preserved: float | None) -> None:
-        lines = [*map(self._lines_of, listed)]
-        parts = [lines[-1][0], *(line[1] for line in lines), *(line[2] for line in lines)]
+        names = [record.name for record in listed]
+        parts = [
+            state_line("model_checkpoint_path", names[-1].replace(os.sep, "/")),
+            *map(self._lines.__getitem__, names),
+            *map(self._time_lines.__getitem__, names),
+        ]
         if preserved is not None:
             parts.append(state_line("last_preserved_timestamp", preserved))
         content = b"".join(parts)
@@ -352,8 +360,7 @@ class CheckpointManager:
             # It stays a record, so that the next save tries again.
             _logger.warning("The old checkpoint %s can't be deleted: %s", record.name, exc)
             return
-        self._records.pop(record.name, None)
-        self._lines.pop(record.name, None)
+        self._drop(record.name)
 
     def close(self) -> None:
         """Give the locks back; :meth:`open` takes them again."""
