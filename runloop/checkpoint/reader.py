@@ -55,15 +55,16 @@ class CheckpointReader:
     Follows ``tf.train.load_checkpoint``'s ``CheckpointReader`` of TensorFlow 2.21.
     """
 
+    _fd = -1  # for __del__, wherever an error strikes
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._fd = -1
         self._dtypes: dict[tuple[str, str | None], tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self.path = os.fspath(path)
         self._shown = self.path
         self._open()
         try:
             #: Bytes of the whole file.
-            self.size = os.fstat(self._fd).st_size
+            self.size = self._size()
             if self.size > _HOLE_BYTES and _is_hole(self._fd, self.size):
                 raise CheckpointFormatError(
                     f"{self._shown}: the file is {self.size} bytes long, but nearly nothing of it "
@@ -84,6 +85,14 @@ class CheckpointReader:
         except BaseException:
             self.close()
             raise
+
+    def _size(self) -> int:
+        try:
+            return os.fstat(self._fd).st_size
+        except OSError as exc:
+            raise CheckpointReadError(
+                exc.errno, f"the checkpoint can't be looked at: {exc.strerror}", self.path
+            ) from exc
 
     def _open(self) -> None:
         candidates = [self.path]

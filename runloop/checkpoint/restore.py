@@ -22,7 +22,7 @@ from runloop.messages import nearest, printable, text_of
 from runloop.session import Session, SessionState
 from runloop.state import to_numpy
 from runloop.state.changes import Change, make_all
-from runloop.state.decode import decode, references
+from runloop.state.decode import check_form, decode, references
 from runloop.state.dtypes import same_but_for_order
 from runloop.state.matching import ABSENT, Matching, Read
 
@@ -227,6 +227,11 @@ def _match(
             new[name] = read
     document = reader.document
     nodes = document.attached if document else {}
+    for name, node in [*nodes.items(), *(document.hooks.items() if document else ())]:
+        try:
+            check_form(node)
+        except ValueError as exc:
+            raise ValueError(f"{name}: {exc}") from exc
     for name, obj in state.attached.items():
         matching.tree(name, obj, nodes.get(name_filter.there(name), ABSENT))
     if document is not None:

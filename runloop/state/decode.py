@@ -26,6 +26,7 @@ __all__ = [
     "ABSENT",
     "Decoder",
     "TensorSource",
+    "check_form",
     "decode",
     "reference_of",
     "references",
@@ -89,6 +90,71 @@ def references(node: Any) -> Iterator[str]:
                 stack.extend(item.values())
         elif isinstance(item, list):
             stack.extend(item)
+
+
+def check_form(node: Any) -> None:
+    """Check that the parts of a node are of the types that their tags ask for.
+
+    Whoever walks nodes may rely on it; what the parts say is checked when they are decoded.
+
+    Raises:
+        ValueError: If one is not; names its tag.
+    """
+    stack = [node]
+    while stack:
+        item = stack.pop()
+        if type(item) is list:
+            stack.extend(item)
+            continue
+        if type(item) is not dict:
+            continue
+        tag = tag_of(item)
+        if tag is None:
+            stack.extend(item.values())
+            continue
+        given = item[tag]
+        if not _FORMS.get(tag, _is_anything)(given):
+            raise ValueError(f"malformed value {tag:.40} in the document: got {given!r:.60}")
+        if tag == "$dict":
+            stack.extend(part for pair in given for part in pair)
+        elif tag in {"$tuple", "$as", "$object"}:
+            stack.extend(given)
+
+
+def _is_text(given: Any) -> bool:
+    return isinstance(given, str)
+
+
+def _is_list(given: Any) -> bool:
+    return type(given) is list
+
+
+def _is_anything(given: Any) -> bool:
+    del given
+    return True
+
+
+def _is_pairs(given: Any) -> bool:
+    return type(given) is list and all(type(pair) is list and len(pair) == 2 for pair in given)
+
+
+def _begins_with_text(count: int) -> Callable[[Any], bool]:
+    def check(given: Any) -> bool:
+        return type(given) is list and len(given) == count and isinstance(given[0], str)
+
+    return check
+
+
+_FORMS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("$tensor", "$torch", "$jax", "$bytes", "$float", "$int", "$hex"), _is_text),
+    "$tuple": _is_list,
+    "$dict": _is_pairs,
+    "$as": _begins_with_text(3),
+    "$object": _begins_with_text(2),
+    "$key": _begins_with_text(2),
+    "$scalar": _begins_with_text(2),
+    "$array": _begins_with_text(3),
+}
 
 
 def decode(node: Any, source: TensorSource) -> Any:

@@ -15,7 +15,7 @@ from runloop.errors import CheckpointFormatError, CheckpointMismatchError
 from runloop.state.attributes import Attributes
 from runloop.state.build import Builder
 from runloop.state.changes import make_all
-from runloop.state.decode import ABSENT
+from runloop.state.decode import ABSENT, check_form
 from runloop.state.dtypes import storage_of
 from runloop.state.kinds import GENERATOR_KINDS, is_array, is_container, kind_of, members
 from runloop.state.pack import Packer
@@ -55,6 +55,7 @@ def put_small(name: str, obj: Any, node: Any) -> None:
     """
     builder = _SmallBuilder(name)
     try:
+        check_form(node)
         if builder.value(node, obj) is not obj:
             raise CheckpointMismatchError(
                 f"{name}: a {type(obj).__name__} can't be put back in place; keep it in a dict"
