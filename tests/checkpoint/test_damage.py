@@ -281,7 +281,7 @@ DOCUMENTS = {
     ),
     "a tensor with a name that is a list": (
         replaced(hooks={"H": {"$tensor": []}}),
-        "expected the name of a tensor, got []",
+        "malformed value $tensor in the document: got []",
     ),
 }
 
