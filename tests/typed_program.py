@@ -65,3 +65,17 @@ with rl.MonitoredTrainingSession(
     while not session.should_stop():
         session.run(train, {w: np.ones(3), "called": 1})
 newest: str | None = rl.latest_checkpoint(Path("ckpt"))
+
+params = {"w": np.zeros(3)}
+with rl.Loop(
+    Path("loop"), {"params": params, "lr": 0.1}, save_steps=5, save_epochs=1, hooks=hooks
+) as loop:
+    for epoch in loop.epochs(3):
+        number: int = epoch
+        for rows in loop.steps(np.array_split(np.arange(10), 5)):
+            params["w"] += rows.sum()
+            loop.report(loss=float(params["w"].sum()), vector=params["w"])
+        mean: float = loop.mean("loss")
+    step: int = loop.global_step
+    if not loop.should_stop():
+        loop.save()
