@@ -297,43 +297,49 @@ def test_a_thread_that_loses_the_session_after_the_last_step_does_not_make_it_tr
 README = Path(__file__).parents[2] / "README.md"
 
 
-def readme_program():
-    """The first program of the README that trains to a last step in a monitored session."""
-    for block in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL):
-        if "MonitoredTrainingSession" in block and "last_step=200" in block:
-            return block
-    raise AssertionError("the README has no such program")
+def readme_programs():
+    """The README's loop and its graph, by the marks above them; each trains 200 steps."""
+    text = README.read_text("utf-8")
+    imports = "import os\nimport numpy as np\nimport runloop as rl\n"
+    for mark, folder in (("example", "ckpt"), ("graph", "graph")):
+        found = re.search(rf"<!-- {mark} -->\n```python\n(.*?)```", text, re.DOTALL)
+        assert found, f"the README has no program under <!-- {mark} -->"
+        yield pytest.param(imports + found[1], folder, id=mark)
 
 
-def start_readme(folder, ending):
+def start(program, folder):
     folder.mkdir(exist_ok=True)
-    source = f"import os\n{readme_program()}\n{ending}"
     return subprocess.run(
-        [sys.executable, "-c", source], cwd=folder, env=os.environ, capture_output=True, check=False
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env=os.environ,
+        capture_output=True,
+        check=False,
     )
 
 
 def digest(folder):
-    newest = rl.latest_checkpoint(folder / "ckpt")
-    variables = rl.load_checkpoint(newest)
+    newest = rl.latest_checkpoint(folder)
     bits = b"".join(
         rl.load_variable(newest, name).tobytes() for name, *_ in rl.list_variables(newest)
     )
-    assert variables is not None
     return Path(newest).name, hashlib.sha256(bits).hexdigest()
 
 
-def test_the_readmes_program_killed_after_its_last_save_ends_in_the_same_bits(tmp_path):
+@pytest.mark.parametrize(("program", "folder"), [*readme_programs()])
+def test_the_readmes_program_killed_after_its_last_save_ends_in_the_same_bits(
+    tmp_path, program, folder
+):
     # The last save is the one of `end`: killed right behind the block, and started twice more.
-    assert start_readme(tmp_path / "whole", "").returncode == 0
-    killed = "os.kill(os.getpid(), 9)"
-    assert start_readme(tmp_path / "killed", killed).returncode == -9
-    first = contents(tmp_path / "killed" / "ckpt")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(program, whole).returncode == 0
+    assert start(f"{program}\nos.kill(os.getpid(), 9)", killed).returncode == -9
+    first = contents(killed / folder)
     for _ in range(2):
-        assert start_readme(tmp_path / "killed", "").returncode == 0
-    assert contents(tmp_path / "killed" / "ckpt") == first
-    assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
-    assert digest(tmp_path / "whole")[0].startswith("model.ckpt-200")
+        assert start(program, killed).returncode == 0
+    assert contents(killed / folder) == first
+    assert digest(killed / folder) == digest(whole / folder)
+    assert digest(whole / folder)[0].startswith("model.ckpt-200")
 
 
 def test_a_run_that_is_out_of_data_after_a_recovery_says_why(tmp_path, caplog):
