@@ -217,7 +217,9 @@ def test_epochs_stops_early_and_resumes_exactly():
     assert epochs == [*range(last + 1), *range(last + 1)]  # in one go, and in two
 
 
-@pytest.mark.parametrize(("name", "needs"), [("torch_module", ("torch",))])
+@pytest.mark.parametrize(
+    ("name", "needs"), [("torch_module", ("torch",)), ("jax_pytree", ("jax", "optax"))]
+)
 def test_an_example_of_another_library_resumes_exactly(name, needs):
     missing = [module for module in needs if importlib.util.find_spec(module) is None]
     if missing:
