@@ -24,8 +24,9 @@ from runloop.graph import GLOBAL_STEP, Graph, get_or_create_global_step
 from runloop.hooks import CheckpointSaverHook, StepCounterHook, SummarySaverHook
 from runloop.monitored.dispatch import check_hooks
 from runloop.monitored.loop_iteration import Epochs, Steps
+from runloop.monitored.loop_passes import Feeds
 from runloop.monitored.loop_positions import Positions
-from runloop.monitored.loop_run import Feeds, LoopRun
+from runloop.monitored.loop_run import LoopRun
 from runloop.monitored.loop_session import REPORTED, LoopCreator, LoopSession
 from runloop.monitored.loop_sources import make_source, whole_number
 from runloop.monitored.loop_state import LoopState
@@ -302,12 +303,13 @@ class Loop:
         for name, value in values.items():
             if type(value) is not float or name not in reports:
                 self._check_report(name, value)
-        if run.passing is None or run.left:
+        passes = run.passes
+        if passes.current is None or run.left:
             run.report(values)
-        elif run.pass_reports:
-            run.pass_reports.update(values)
+        elif passes.reports:
+            passes.reports.update(values)
         else:
-            run.pass_reports = values
+            passes.reports = values
 
     def _check_report(self, name: str, value: Any) -> None:
         if name == GLOBAL_STEP or name in self._state.names():
@@ -344,7 +346,7 @@ class Loop:
     @property
     def feeds(self) -> Feeds:
         """What hooks feed, by name; filled during the body."""
-        return self._inside("feeds").feeds
+        return self._inside("feeds").passes.feeds
 
     @property
     def hooks(self) -> tuple[Any, ...]:

@@ -5,49 +5,22 @@ The hooks are asked before the body and told after it, by the dispatcher of moni
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
 from typing import Any
 
-import numpy as np
-
-from runloop import clock
 from runloop.errors import CheckpointMismatchError
-from runloop.hooks import CheckpointSaverHook, SummarySaverHook
-from runloop.messages import nearest
+from runloop.hooks import CheckpointSaverHook
+from runloop.monitored.loop_passes import Passes
 from runloop.monitored.loop_positions import EPOCHS, Positions, Record
-from runloop.monitored.loop_session import LoopCreator, LoopSession, NotReportedError
+from runloop.monitored.loop_session import LoopCreator, LoopSession
 from runloop.monitored.loop_sources import Source, fingerprint
 from runloop.monitored.loop_state import LoopState
 from runloop.monitored.monitored import SingularMonitoredSession
-from runloop.monitored.watch import PassWatch
-from runloop.plan.arrays import copy_array
 
-__all__ = ["Feeds", "LoopRun"]
-
-_logger = logging.getLogger(__name__)
+__all__ = ["LoopRun"]
 
 _FINGERPRINT_SECS = 0.001
-
-
-class Feeds(dict[str, Any]):
-    """What hooks feed, during a body; notes which keys are read."""
-
-    def __init__(self, values: dict[str, Any], read: set[str]) -> None:
-        super().__init__(values)
-        self._read = read
-
-    def __getitem__(self, key: str) -> Any:
-        value = super().__getitem__(key)
-        self._read.add(key)
-        return value
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return a feed, or the default."""
-        if key not in self:
-            return default
-        return self[key]
 
 
 class LoopRun:
@@ -77,20 +50,14 @@ class LoopRun:
         life: Any = lifecycle._life  # noqa: SLF001  # the loop drives the same parts
         self._life = life
         self._coord_stops = life.coord.should_stop
-        self._hooks = lifecycle._hooks  # noqa: SLF001  # as above
+        hooks: Any = lifecycle._hooks  # noqa: SLF001  # as above
         self.session: LoopSession = life.session
         self._creator = creator
         self._state = state
         self._save_epochs = save_epochs
         self._saves_passes = saves_passes
-        self._savers = [h for h in self._hooks.hooks if isinstance(h, CheckpointSaverHook)]
-        self._summaries = [h for h in self._hooks.hooks if isinstance(h, SummarySaverHook)]
-        watch = self._hooks.watch
-        self._shown = None if watch is None else PassWatch(watch)
-        hooks: Any = self._hooks
-        self._asks = bool(hooks._before or hooks._after or watch)  # noqa: SLF001  # as above
-        self.passing: tuple[Record, Any, Any, Any] | None = None
-        self.pass_reports: dict[str, Any] = {}
+        self._savers = [h for h in hooks.hooks if isinstance(h, CheckpointSaverHook)]
+        self.passes = Passes(life, hooks, state, positions)
         self.left: list[Record] = []
         self._problem: BaseException | None = None
         self._epochs: Record | None = None
@@ -99,12 +66,6 @@ class LoopRun:
         self._save_wanted = False
         self._served: list[Any] = []
         self._last_seen = 0.0
-        self._clock = clock.current()
-        self._lacking: dict[tuple[str, str], str] = {}
-        self._first_epoch = True
-        self._unread: dict[str, str] = {}
-        self._read: set[str] = set()
-        self.feeds = Feeds({}, self._read)
         self.closed = False
         positions.start(restored=self.session.restored_from is not None)
 
@@ -236,8 +197,11 @@ class LoopRun:
 
     def next_item(self, record: Record) -> Any:
         """Finish the pass, and begin the next one; returns its item."""
-        if self.passing is not None:
-            self._finish_pass(exact=True)
+        passes = self.passes
+        if passes.current is not None:
+            passes.finish(exact=True)
+            if self._save_wanted and (self._saves_passes or self._epochs is None):
+                self.save_now(unless_saved=True)
             if self._life.stop_requested or self._coord_stops():
                 if self._saves_passes:
                     self.save_now(unless_saved=True)
@@ -257,10 +221,7 @@ class LoopRun:
             raise
         if source.checked:
             self._look_at(record, item)
-        if not self._asks:
-            self.passing = (record, None, None, None)
-            return item
-        self._begin_pass(record)
+        self.passes.begin(record)
         return item
 
     def _look_at(self, record: Record, item: Any) -> None:
@@ -279,101 +240,6 @@ class LoopRun:
                 return
         self._last_seen = now
         record.seen = [record.seen[0], [position, fingerprint(item)]]
-
-    def _begin_pass(self, record: Record) -> None:
-        session = self.session
-        if self._shown is not None:
-            self._shown.begin(session)
-        try:
-            request = self._hooks.ask(session, (), None, None, None)
-            plan = values = None
-            requests = request._fetches[1:]  # noqa: SLF001  # behind the caller's
-            if requests:
-                plan = session.plan(requests)
-                values = (plan.begin(), requests)
-            feeds = request._feed_dict  # noqa: SLF001  # as above
-        except BaseException as exc:
-            if self._shown is not None:
-                self._shown.end(exc=exc)
-            if isinstance(exc, StopIteration):
-                self._life.stop_requested = True
-            raise
-        if feeds:
-            named = {_name(key): value for key, value in feeds.items()}
-            self.feeds = Feeds(named, self._read)
-            if self._first_epoch:
-                self._unread.update((name, "") for name in named)
-        elif self.feeds:
-            self.feeds = Feeds({}, self._read)
-        self.passing = (record, request, plan, values)
-        if self._shown is not None:
-            self._shown.enter_body(session)
-
-    def _finish_pass(self, *, exact: bool) -> None:
-        record, request, plan, values = self.passing  # type: ignore[misc]  # called with one
-        self.passing = None
-        shown = self._shown
-        if shown is not None:
-            shown.leave_body()
-        if self.pass_reports:
-            self._keep_reports()
-        outputs: list[Any] = []
-        if plan is not None:
-            outputs = [None, *plan.finish(*values)]
-        session = self.session
-        session.advance()
-        record.position += 1
-        if request is not None:
-            stop = False
-            if outputs:
-                outputs = self._leave_out(request, outputs)
-            session.saving_waits = not exact
-            try:
-                stop = self._hooks.tell(request, outputs or self._hooks._nothing)  # noqa: SLF001
-            except StopIteration:
-                stop = True
-            except BaseException as exc:
-                if shown is not None:
-                    shown.end(exc=exc)
-                raise
-            finally:
-                session.saving_waits = False
-            if shown is not None:
-                shown.end(stop=stop)
-            if stop:
-                self._life.stop_requested = True
-            if self.feeds:
-                self.feeds = Feeds({}, self._read)
-        if self._save_wanted and exact and (self._saves_passes or self._epochs is None):
-            self.save_now(unless_saved=True)
-
-    def _leave_out(self, request: Any, outputs: list[Any]) -> list[Any]:
-        lacking = [o for o in outputs if type(o) is NotReportedError]
-        if not lacking:
-            return outputs
-        owners = self._hooks.owners(request)
-        left = set()
-        for index, output in zip(owners, outputs[1:], strict=True):
-            if type(output) is NotReportedError:
-                left.add(index)
-                hook, name = self._hooks.names[index - 1], str(output)
-                if (hook, name) not in self._lacking:
-                    self._lacking[hook, name] = self._lack(hook, name)
-        self._hooks.leave_out(request, left)
-        return [o for o in outputs if type(o) is not NotReportedError]
-
-    def _lack(self, hook: str, name: str) -> str:
-        known = [*self._state.names(), *self.positions.reports, "global_step"]
-        text = (
-            f"{hook} asks for {name!r}, which was not reported so far, so that it is left out: "
-            f"call loop.report({name}=...) in the loop's body.{nearest(name, known)}"
-        )
-        _logger.warning("%s", text)
-        return text
-
-    def _still_lacking(self) -> list[str]:
-        reports = self.positions.reports
-        return [text for (_, name), text in self._lacking.items() if name not in reports]
 
     # -- the ends ---------------------------------------------------------------------------------
 
@@ -405,10 +271,7 @@ class LoopRun:
         record.dropped = True
         try:
             record.after = {"state": self._state.take_small()}
-            # Copied now: the code behind may change the arrays before the loop is called again.
-            for name, value in self.pass_reports.items():
-                if _has_axes(value):
-                    self.pass_reports[name] = copy_array(value)
+            self.passes.copy_reports()
         except Exception as exc:  # raised by the next call: here nobody could catch it
             self._problem = exc
         self.left.append(record)
@@ -420,8 +283,9 @@ class LoopRun:
             raise problem
         while self.left:
             record = self.left.pop(0)
-            if self.passing is not None and self.passing[0] is record:
-                self._finish_pass(exact=False)
+            current = self.passes.current
+            if current is not None and current[0] is record:
+                self.passes.finish(exact=False)
             if record.kind == EPOCHS and record.inner is not None:
                 record.position += 1
                 record.inner = None
@@ -470,29 +334,11 @@ class LoopRun:
         record.inner = None
         record.saved = None
         record.position += 1
-        if self._first_epoch:
-            self._check_first_epoch()
+        self.passes.end_epoch()
         every = self._save_epochs
         due = every is not None and record.position % every == 0
         if positions.live and not self._refused and (due or self._save_wanted or stopping):
             self.save_now()
-
-    def _check_first_epoch(self) -> None:
-        self._first_epoch = False
-        self._warn_unread()
-        lacking = self._still_lacking()
-        if lacking:
-            raise ValueError(f"At the end of the first epoch: {lacking[0]}")
-
-    def _warn_unread(self) -> None:
-        for name in self._unread:
-            if name not in self._read:
-                warnings.warn(
-                    f"A hook feeds {name!r}, and no body has read it: use loop.feeds[{name!r}].",
-                    UserWarning,
-                    stacklevel=5,
-                )
-        self._unread = {}
 
     # -- saving and stopping ----------------------------------------------------------------------
 
@@ -533,43 +379,10 @@ class LoopRun:
         """Take reported values; they are checked."""
         if self.left:
             self.settle()
-        if self.passing is not None:
-            self.pass_reports.update(values)
-            return
-        reports, step = self.positions.reports, self.session.step
-        for name, value in values.items():
-            is_scalar = not _has_axes(value)
-            reports[name] = value if is_scalar else copy_array(value)
-            if is_scalar and self.positions.live:
-                for hook in self._summaries:
-                    writer = hook._summary_writer  # noqa: SLF001  # an extension point
-                    if writer is not None:
-                        writer.add_scalar(name, value, step)
-
-    def _keep_reports(self) -> None:
-        reports, means = self.positions.reports, self.positions.means
-        for name, value in self.pass_reports.items():
-            number = value
-            if type(value) is not float:  # a float needs none of this: 150 ns less
-                if _has_axes(value):
-                    reports[name] = copy_array(value)
-                    continue
-                if isinstance(value, (complex, np.complexfloating)):
-                    reports[name] = value
-                    continue
-                number = float(value)
-            reports[name] = value
-            mean = means.get(name)
-            if mean is None:
-                means[name] = [number, 1]
-            else:
-                mean[0] += number
-                mean[1] += 1
-        if self._summaries:
-            self.session.fresh_scalars.update(
-                (name, None) for name, value in self.pass_reports.items() if not _has_axes(value)
-            )
-        self.pass_reports = {}
+        if self.passes.current is not None:
+            self.passes.reports.update(values)
+        else:
+            self.passes.report_between(values)
 
     def mean(self, name: str) -> float:
         """Return the mean over the passes of this epoch."""
@@ -588,16 +401,13 @@ class LoopRun:
         """
         positions, session = self.positions, self.session
         if exc is not None:
-            self._drop_pass(exc)
-            self.pass_reports = {}
+            self.passes.drop(exc)
         for record in (self._steps, self._epochs):
             if record is not None:
                 self.dropped(record)
         self.settle()
         self.closed = True
-        self._warn_unread()
-        for text in self._still_lacking():
-            _logger.warning("%s", text)
+        self.passes.end()
         stopping = self._life.stop_requested or self._coord_stops()
         if not positions.live:
             if positions.finished:
@@ -615,18 +425,4 @@ class LoopRun:
     def abandon(self, exc: BaseException | None) -> None:
         """On any other way out."""
         self.closed = True
-        self._drop_pass(exc)
-
-    def _drop_pass(self, exc: BaseException | None) -> None:
-        self.passing = None
-        if self._shown is not None:
-            self._shown.end(exc=exc)
-
-
-def _name(key: Any) -> str:
-    name = getattr(key, "name", key)
-    return str(name).removesuffix(":0")
-
-
-def _has_axes(value: Any) -> bool:
-    return len(getattr(value, "shape", ())) > 0
+        self.passes.drop(exc)
