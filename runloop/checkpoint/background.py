@@ -8,12 +8,13 @@ previous checkpoint, as any other save does.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 
-from runloop.errors import CheckpointTimeoutError
+from runloop.errors import CheckpointTimeoutError, CheckpointWriteError
 from runloop.messages import text_of
 
 __all__ = ["Done", "Worker"]
@@ -29,7 +30,10 @@ class _Job:
 
     def __init__(self) -> None:
         self.thread = threading.Thread(target=lambda: None)
-        self.error: BaseException | None = None
+        # Until the work is done: a thread may end before it begins, when memory runs out.
+        self.error: BaseException | None = CheckpointWriteError(
+            errno.ENOMEM, "not saved: the thread that was to write the checkpoint ended at once"
+        )
         self.callbacks: list[Done] = []
 
 
@@ -55,10 +59,11 @@ class Worker:
         returned = threading.Lock()
 
         def run() -> None:
-            with returned:
-                pass
             try:
+                with returned:
+                    pass
                 work()
+                job.error = None
             except BaseException as exc:  # raised again by wait() and poll()
                 job.error = exc  # first: a log handler may raise
                 _log_failure(exc)

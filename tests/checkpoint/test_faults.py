@@ -57,7 +57,10 @@ class FailingFiles(Files):
         return operation
 
 
-ERRORS = [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EINTR, "short write"]
+ERRORS = [
+    errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENOMEM,
+    errno.EINTR, "short write",
+]  # fmt: skip
 
 
 def error_id(error):
@@ -70,7 +73,7 @@ def temporaries(folder):
 
 @pytest.mark.parametrize(
     ("error", "background"),
-    [*((error, False) for error in ERRORS), (errno.ENOSPC, True), ("short write", True)],
+    [(error, background) for error in ERRORS for background in (False, True)],
     ids=lambda value: {False: "at once", True: "background"}.get(value) or error_id(value),
 )
 def test_a_fault_at_any_operation_is_raised_and_costs_nothing(tmp_path, error, background):

@@ -311,3 +311,27 @@ def test_a_shape_that_numpy_can_not_have_is_a_format_error(tmp_path):
     path.write_bytes(struct.pack("<Q", len(text)) + text)
     with CheckpointReader(path) as reader, contextlib.suppress(CheckpointFormatError):
         assert reader.get_tensor("w").size == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("where", ["file", "folder"])
+def test_a_data_file_that_is_a_link_is_not_taken_from_a_folder(tmp_path, where, listed):
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    target = Saver().save(make_session(step=3), outside / "m", 3)
+    folder.mkdir()
+    name = "m-3.safetensors"
+    if where == "file":
+        os.symlink(target, folder / name)
+    else:
+        os.symlink(outside, folder / "sub")
+        name = f"sub/{name}"
+    if listed:
+        (folder / "checkpoint").write_text(f'model_checkpoint_path: "{name}"\n')
+    session = make_session(step=1)
+    with contextlib.suppress(CheckpointError):
+        assert restore_newest(Saver(), session, folder) is None
+    assert step_of(session) == 1
+    # A path that the user gives may be a link.
+    Saver().restore(session, folder / name)
+    assert step_of(session) == 3

@@ -1,0 +1,118 @@
+"""Memory runs out at any allocation of a save: everything is as it was, and the next save works."""
+
+import os
+
+import pytest
+
+from runloop.checkpoint import Saver, files, restore_newest
+from runloop.checkpoint.files import Files
+from runloop.errors import CheckpointError
+from tests.checkpoint.programs import make_session, set_step, step_of
+
+# A thread that can't even start its function is reported by Python, too.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+_testcapi = pytest.importorskip("_testcapi")  # CPython's own: lets the n-th allocation fail
+
+
+def open_files(folder):
+    """How many files in the folder this process has open."""
+    count = 0
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        try:
+            count += os.readlink(f"/proc/self/fd/{name}").startswith(str(folder))
+        except OSError:  # that of the listing itself
+            continue
+    return count
+
+
+def fail_at_each_allocation(folder, *, is_background, stride, first=0):
+    """Let each `stride`-th allocation of a save fail, one a save; return how many failed."""
+
+    # In the background it begins in the thread: CPython's own start() waits for ever for a thread
+    # that has no memory to begin (seen in 3.11).
+    class Arming(Files):
+        at = None
+
+        def create(self, path):
+            if self.at is not None:
+                _testcapi.set_nomemory(self.at, self.at + 1)
+                self.at = None
+            return super().create(path)
+
+    layer = Arming()
+    with files.use(layer):
+        saver = Saver(max_to_keep=2, background=is_background)
+    session, found = make_session(), make_session(step=-1)
+    path = str(folder / "m")  # os.fspath of a Path reports a failed allocation as a TypeError
+    step = 0
+
+    def save():
+        saver.save(session, path, step)
+        saver.wait()
+
+    def next_step():
+        nonlocal step
+        step += 1
+        set_step(session, step)
+
+    for _ in range(3):  # imports and buffers are there
+        next_step()
+        save()
+    before, failed, at, quiet = open_files(folder), 0, first, 0
+    while quiet < 20:
+        next_step()
+        kept = set(os.listdir(folder))
+        raised = None
+        if is_background:
+            layer.at = at
+        else:
+            _testcapi.set_nomemory(at, at + 1)
+        try:
+            save()
+        except (MemoryError, CheckpointError, RuntimeError) as exc:
+            _testcapi.remove_mem_hooks()
+            # So CPython reports a lock or a thread that got no memory.
+            assert type(exc) is not RuntimeError or str(exc).startswith("can't "), exc
+            raised = exc
+        finally:
+            _testcapi.remove_mem_hooks()
+        if raised is not None:
+            failed += 1
+            try:
+                saver.wait()
+            except (MemoryError, CheckpointError):  # it was the first wait that failed
+                pass
+        raised = raised is not None
+        quiet = 0 if raised else quiet + 1
+        assert open_files(folder) == before, at
+        names = set(os.listdir(folder))
+        assert not [name for name in names if name.endswith(".tmp")], at
+        restore_newest(Saver(), found, folder)
+        if raised:
+            assert step_of(found) in (step - 1, step), at
+            assert names - {f"m-{step}.safetensors"} <= kept, at
+            assert f"m-{step - 1}.safetensors" in names, at
+        else:
+            assert step_of(found) == step, at
+        next_step()
+        save()
+        restore_newest(Saver(), found, folder)
+        assert step_of(found) == step, at
+        at += stride
+    saver.close()
+    return failed
+
+
+@pytest.mark.parametrize("is_background", [False, True])
+def test_no_allocation_of_a_save_can_fail_badly(tmp_path, is_background):
+    assert fail_at_each_allocation(tmp_path, is_background=is_background, stride=29, first=7) > 10
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_background", [False, True])
+def test_none_of_all_allocations_of_a_save_can_fail_badly(tmp_path, is_background):
+    failed = fail_at_each_allocation(tmp_path, is_background=is_background, stride=1)
+    print(f"{failed} allocations failed")
