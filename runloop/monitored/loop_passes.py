@@ -127,9 +127,10 @@ class Passes:
         record.position += 1
         if request is not None:
             stop = False
-            if outputs:
+            if plan is not None and plan.lacks:
                 outputs = self._leave_out(request, outputs)
-            session.saving_waits = not exact
+            if not exact:
+                session.saving_waits = True
             try:
                 stop = self._hooks.tell(request, outputs or self._hooks._nothing)  # noqa: SLF001
             except StopIteration:
@@ -148,9 +149,6 @@ class Passes:
                 self.feeds = Feeds({}, self._read)
 
     def _leave_out(self, request: Any, outputs: list[Any]) -> list[Any]:
-        lacking = [o for o in outputs if type(o) is NotReportedError]
-        if not lacking:
-            return outputs
         owners = self._hooks.owners(request)
         left = set()
         for index, output in zip(owners, outputs[1:], strict=True):

@@ -8,6 +8,8 @@ from functools import partial
 from operator import is_
 from typing import Any
 
+import numpy as np
+
 from runloop import nest
 from runloop.graph import GLOBAL_STEP, Graph
 from runloop.graph.elements import REQUIRED, Attached, Op, Variable
@@ -24,6 +26,7 @@ __all__ = ["REPORTED", "LoopCreator", "LoopSession", "NotReportedError", "PassPl
 
 _PLANS = 128
 _MISSING: Any = object()
+_ONE = np.int64(1)
 _Get = Callable[[], Any]
 
 
@@ -46,7 +49,12 @@ class PassPlan:
     Args:
         session: Knows the names.
         requests: What each hook asks for; kept, since a plan may be found by their ids.
+
+    Attributes:
+        lacks: Whether a name was not reported when it was evaluated last.
     """
+
+    lacks = False
 
     def __init__(self, session: LoopSession, requests: list[Any]) -> None:
         self.requests = requests
@@ -82,12 +90,13 @@ class PassPlan:
 
         A request with a name that was not reported gives a :class:`NotReportedError` object.
         """
-        missing = False
+        self.lacks = False
         for slot, get in self._late:
             value = values[slot] = get()
-            missing = missing or value is _MISSING
+            if value is _MISSING:
+                self.lacks = True
         results: list[Any] = self._pack(values, requests)
-        if missing:
+        if self.lacks:
             return [self._lack(r, values) or own for r, own in zip(requests, results, strict=True)]
         return results
 
@@ -152,7 +161,10 @@ class LoopSession(Session):
 
     def advance(self) -> None:
         """Add 1 to the global step."""
-        self._store.commit((), 1)
+        store = self._store
+        index = store.step_index
+        with store.lock:  # what a commit does with this one variable, in 200 ns less
+            store.values[index] = store.views[index] = store.values[index] + _ONE
 
     # -- fetching ---------------------------------------------------------------------------------
 

@@ -545,3 +545,96 @@ def test_without_a_trigger_it_saves_every_600_seconds(tmp_path):
                 if index == 5:
                     raise Killed
     assert rl.latest_checkpoint(tmp_path).endswith("-3.safetensors")
+
+
+# -- kinds of state -------------------------------------------------------------------------------
+
+
+class Net:
+    """An object whose attributes are rebound."""
+
+    def __init__(self):
+        self.w = np.zeros(2)
+        self.rate = 0.5
+
+
+def one_run(folder, state, change, seen, kill=None):
+    with rl.Loop(folder, state, save_steps=1) as loop:
+        for index in loop.steps(4):
+            if index == kill:
+                raise Killed
+            change(index)
+        seen.append(loop.global_step)
+
+
+def test_attributes_that_are_rebound_are_the_state(tmp_path):
+    def life(kill=None):
+        net = Net()
+
+        def change(index):
+            net.w = net.w + index
+            net.rate *= 0.5
+
+        one_run(tmp_path, rl.attributes(net), change, [], kill)
+        return net
+
+    with pytest.raises(Killed):
+        life(kill=2)
+    net = life()
+    assert (net.w.tolist(), net.rate) == ([6.0, 6.0], 0.5**5)
+
+
+def test_a_graph_with_attached_state_is_the_state(tmp_path):
+    def life(kill=None):
+        w, rng = np.zeros(2), np.random.default_rng(0)
+        graph = rl.Graph()
+        graph.attach("w", {"w": w})
+        graph.attach("rng", rng)
+
+        def change(index):
+            w[:] += rng.random() + index
+
+        one_run(tmp_path, graph, change, [], kill)
+        return w.tolist(), rng.random()
+
+    with pytest.raises(Killed):
+        life(kill=2)
+    killed = life()
+    w, rng = np.zeros(2), np.random.default_rng(0)
+    for index in range(4):
+        w += rng.random() + index
+    assert killed == (w.tolist(), rng.random())
+
+
+def test_a_saver_in_the_background_saves_the_passes(tmp_path):
+    w = np.zeros(2)
+    with rl.Loop(tmp_path, {"w": w}, save_steps=1, saver=rl.Saver(background=True)) as loop:
+        for _ in loop.steps(4):
+            w += 1
+    assert rl.latest_checkpoint(tmp_path).endswith("-4.safetensors")
+    assert rl.load_variable(tmp_path, "w").tolist() == [4.0, 4.0]
+
+
+def test_a_lost_session_is_not_retried_for_a_body_can_not_be():
+    with pytest.raises(rl.errors.AbortedError), rl.Loop(hooks=[Recorder()]) as loop:
+        for _ in loop.steps(3):
+            raise rl.errors.AbortedError("lost")
+
+
+def test_a_checkpoint_of_a_monitored_session_has_no_positions_and_says_so(tmp_path, caplog):
+    graph = rl.Graph()
+    graph.attach("w", {"a": np.ones(2)})
+
+    @graph.train_op
+    def train(w):
+        w["a"] += 1
+
+    with rl.MonitoredTrainingSession(graph=graph, checkpoint_dir=tmp_path) as session:
+        session.run("train")
+    w = np.zeros(2)
+    with rl.Loop(tmp_path, {"w": {"a": w}}) as loop:
+        for _ in loop.steps(2):
+            w += 1
+        assert loop.global_step == 3
+    assert w.tolist() == [4.0, 4.0]
+    assert "The checkpoint at step 1 was not saved by a Loop" in caplog.text
