@@ -1,7 +1,7 @@
-"""Arrays of any layout as the bytes that lie in the file, piece by piece, and back.
+"""Arrays of any layout as the bytes of the file, piece by piece, and back.
 
-In the file a tensor is C-contiguous and little-endian. An array that is both is handed over as it
-is; any other is copied in pieces, so that no second whole copy of it is ever made.
+In the file, a tensor is C-contiguous and little-endian. An array that is both is used without a
+copy; any other is copied in pieces, so that the whole array is never copied at once.
 """
 
 from __future__ import annotations

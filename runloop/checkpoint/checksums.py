@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Checksums"]
 
-# Smaller pieces are done at once: handing one over costs about as much as 20 KB of checksum.
+# Smaller pieces are computed at once: handing one over costs as much as 20 KB of checksum.
 _WORTH_BYTES = 256 << 10
-# Copies that wait: this bounds the memory that is held.
+# Copies in the queue; bounds the memory.
 _WAITING = 4
 
 
 class Checksums:
     """The running CRC-32 of any number of tensors, fed piece by piece in order.
 
-    A piece must not change until it was done: until :meth:`results` returned, or, for a copy, as
-    many as can wait were added after it.
+    A piece must not change until its checksum is computed: until :meth:`results` returned or, for
+    a copy, until :attr:`WINDOW` others were added after it.
 
     Args:
         count: How many tensors there are.
     """
 
-    #: A copy may be written over once this many others were added after it.
+    #: A copy may be overwritten once this many others were added after it.
     WINDOW = _WAITING + 2
 
     def __init__(self, count: int) -> None:
@@ -60,18 +60,18 @@ class Checksums:
                 target=self._work, name="runloop-checksums", daemon=True
             )
             self._thread.start()
-        # Once the thread is there all pieces go through it, so that they stay in order.
+        # Once the thread exists, all pieces go through it: the order stays.
         if is_copy:
             self._room.acquire()
         self._queue.put((index, piece, is_copy))
 
     def results(self) -> list[int]:
-        """Wait for what is under way, end the thread, and return the CRC-32 of each tensor."""
+        """Finish the queue, end the thread, and return the CRC-32 of each tensor."""
         self._join()
         return self._values
 
     def stop(self) -> None:
-        """End the thread without a result; safe to call at any time, any number of times."""
+        """End the thread without a result; may be called at any time, repeatedly."""
         self._is_wanted = False
         self._join()
 

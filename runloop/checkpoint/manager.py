@@ -296,7 +296,7 @@ class CheckpointManager:
             write_checkpoint(
                 self._files, path, content, whole_document, self._format_check, self._check
             )
-        except CheckpointWriteError:
+        except BaseException:
             # The rename may have happened without being confirmed. Then the file is whole, and
             # retention deletes it in its turn.
             if os.path.lexists(path) and record.name not in self._records:
@@ -315,11 +315,12 @@ class CheckpointManager:
 
     def _add(self, record: Record) -> None:
         """Put a record at the end, whether its name is new or not."""
-        self._drop(record.name)
-        self._records[record.name] = record
         name = record.name.replace(os.sep, "/")
+        # The lines first: if memory runs out here, no record lacks one.
         self._lines[record.name] = state_line("all_model_checkpoint_paths", name)
         self._time_lines[record.name] = state_line("all_model_checkpoint_timestamps", record.time)
+        self._records.pop(record.name, None)
+        self._records[record.name] = record
 
     def _drop(self, name: str) -> None:
         for known in (self._records, self._lines, self._time_lines):

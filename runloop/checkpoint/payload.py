@@ -1,9 +1,8 @@
-"""The tensors of a checkpoint on their way into its file: as they are, or from a copy.
+"""The tensors of a checkpoint on their way into the file: the live arrays, or a copy.
 
-Either knows its layout, writes the tensors behind the place of the header, and gives their CRC-32.
-They differ in who else wants the interpreter's lock. Beside live arrays nobody does, for the
-training waits. A copy is written while it runs, and a busy Python thread gives the lock back to who
-let go of it only after a switch interval, 5 ms: for each of 10,000 tensors, that would be a minute.
+Both know their layout, write the tensors after the header, and return their CRC-32. Live arrays
+are written while training waits. A copy is written beside the training: each release of the GIL
+may cost a 5 ms switch interval, which for 10,000 tensors would be a minute.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ __all__ = ["Content", "Copies", "LiveArrays"]
 
 _BATCH_BYTES = 1 << 20  # small tensors are written together up to this size
 _LARGE_BYTES = 16 << 20
-# zlib.crc32 keeps the interpreter's lock for up to so many bytes.
+# zlib.crc32 keeps the GIL for up to this many bytes.
 _QUIET_BYTES = 5 << 10
-# From this size on it is worth letting go of the lock: 70 us of checksum.
+# From this size on it is worth releasing the GIL: 70 us of checksum.
 _WORTH_BYTES = 128 << 10
 
 Array = np.ndarray[Any, Any]
 
 
 class Content(Protocol):
-    """What can be written."""
+    """Tensors that can be written."""
 
     @property
     def layout(self) -> Layout:
-        """Where each tensor lies."""
+        """The place of each tensor."""
 
     def write(self, files: Files, fd: int, offset: int) -> list[int]:
-        """Write the tensors from ``offset`` on, and return the CRC-32 of each."""
+        """Write the tensors at ``offset``, and return the CRC-32 of each."""
 
 
 class LiveArrays:
-    """The arrays themselves, while nobody changes them.
+    """The live arrays; nothing may change them meanwhile.
 
-    C-contiguous little-endian arrays are written from where they are; others in pieces.
+    C-contiguous little-endian arrays are written from their own memory; others in pieces.
 
     Args:
         layout: Fits the arrays.
@@ -57,7 +56,7 @@ class LiveArrays:
         self._arrays = arrays
 
     def write(self, files: Files, fd: int, offset: int) -> list[int]:
-        """Write the tensors from ``offset`` on, and return the CRC-32 of each."""
+        """Write the tensors at ``offset``, and return the CRC-32 of each."""
         sums = Checksums(len(self.layout.entries))
         small: list[memoryview] = []
         waiting = 0
@@ -80,8 +79,8 @@ class LiveArrays:
             if small:
                 offset = write_all(files, fd, b"".join(small), offset)
             if offset >= _LARGE_BYTES:
-                # The disk works while the checksums are finished. What makes the save durable is
-                # the sync after the header.
+                # The disk works while the checksums are computed. The sync after the header makes
+                # the save durable.
                 files.sync(fd)
             return sums.results()
         finally:
@@ -89,7 +88,7 @@ class LiveArrays:
 
 
 class Copies:
-    """A copy of a state as its bytes lie in the file; the memory is kept for the next one."""
+    """A copy of a state in the order of the file; the memory is reused for the next one."""
 
     def __init__(self) -> None:
         self.layout = Layout({})
@@ -97,7 +96,7 @@ class Copies:
         self._views: list[tuple[str, Array]] = []
 
     def take(self, layout: Layout, arrays: Mapping[str, Array]) -> None:
-        """Copy arrays; what was taken before is gone.
+        """Copy arrays over the previous copy.
 
         Args:
             layout: Fits the arrays.
@@ -109,8 +108,8 @@ class Copies:
             view[...] = arrays[name]
 
     def _make_views(self, layout: Layout, arrays: Mapping[str, Array]) -> None:
-        # What is said of the old memory goes first: there may be no room for the new one. And the
-        # old memory too, so that the two are never there together.
+        # The old views go first: the new memory may not be available. So does the old memory, so
+        # that never both exist.
         self._views, self.layout = [], Layout({})
         if self._memory.size < layout.size:
             self._memory = np.empty(0, np.uint8)
@@ -123,9 +122,9 @@ class Copies:
         self.layout = layout
 
     def write(self, files: Files, fd: int, offset: int) -> list[int]:
-        """Write the tensors from ``offset`` on, and return the CRC-32 of each."""
+        """Write the tensors at ``offset``, and return the CRC-32 of each."""
         memory = memoryview(self._memory.data)[: self.layout.size]
-        write_all(files, fd, memory, offset)  # as few calls as the system makes of it
+        write_all(files, fd, memory, offset)  # in as few calls as the system allows
         crcs = []
         for entry in self.layout.entries:
             tensor = memory[entry.start : entry.end]

@@ -1,4 +1,4 @@
-"""Writing one file so that it is there whole or not at all, and a checkpoint in that way."""
+"""Writing a file, a checkpoint among them, completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEMPORARY = r"\.runloop-[0-9a-f]{16}\.tmp"
 
 
 class FormatCheck:
-    """Has safetensors itself open the first file of every layout.
+    """Final check before the rename: safetensors must open the first file of every layout.
 
     Files of one layout differ in their numbers alone. Opening 10,000 tensors keeps the
     interpreter's lock for some 15 ms, so it is not done at every save.
