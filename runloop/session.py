@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter, is_
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
 
 from runloop import clock, nest
@@ -51,11 +51,14 @@ class SessionState(NamedTuple):
         variables: ``{name: array}`` in the order of the graph; ``global_step`` is an ``np.int64``.
         attached: ``{name: object}``: attached state, and the session's positions in its inputs.
         companions: ``{name: object}``: hooks with state, which are saved along with the rest.
+        entries: ``{name: (what it is called, how to assign it)}`` of those in ``attached`` that a
+            loop's state holds; for messages.
     """
 
     variables: dict[str, Any]
     attached: dict[str, Any]
     companions: dict[str, Any]
+    entries: Mapping[str, tuple[str, str]] = MappingProxyType({})
 
 
 class _Guard:

@@ -47,6 +47,7 @@ def mistakes(
         step,
         form=form,
         constant=graph.constant,
+        entries=state.entries,
         unchanged=lambda names: bool(last) and _is_unchanged(last[-1], arrays, names),
     )
 

@@ -144,7 +144,10 @@ class LoopSession(Session):
         if self.again:
             companions = {"loop": companions["loop"]}
         return SessionState(
-            found.variables, {**found.attached, **self.loop_state.attached()}, companions
+            found.variables,
+            {**found.attached, **self.loop_state.attached()},
+            companions,
+            self.loop_state.entries(),
         )
 
     def finish_restore(

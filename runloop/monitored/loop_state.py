@@ -32,6 +32,7 @@ class LoopState:
         self.graph = Graph()
         self._mapping: MutableMapping[str, Any] | None = None
         self._in_place: dict[str, Any] = {}
+        self._is_single = False
         if isinstance(state, Graph):
             self.graph = state
         elif state is None or isinstance(state, Mapping):
@@ -39,6 +40,7 @@ class LoopState:
         else:
             check_attachable("state", state)
             self.graph.attach("state", state)
+            self._is_single = True
 
     def _take_mapping(self, state: Mapping[Any, Any]) -> None:
         if not isinstance(state, MutableMapping):
@@ -65,6 +67,15 @@ class LoopState:
         """Return what is restored in place, as it is now."""
         mapping = self._mapping or {}
         return {key: mapping[key] for key in self._in_place if key in mapping}
+
+    def entries(self) -> dict[str, tuple[str, str]]:
+        """Return by name what messages call it, and how the program can assign it."""
+        if self._is_single:
+            return {"state": ("state", "give the loop a dict as its state and assign to an entry")}
+        return {
+            key: (f"state[{key!r}]", f"assign to the entry (state[{key!r}] = ...)")
+            for key in self._in_place
+        }
 
     def others(self) -> dict[str, Any]:
         """Return the entries that are replaced: numbers, strings, ``None``, what came later.

@@ -15,7 +15,7 @@ import numpy as np
 
 from runloop.state.arrays import is_key, to_numpy
 from runloop.state.decode import reference_of, tag_of
-from runloop.state.kinds import is_array, is_container, kind_of, members
+from runloop.state.kinds import GENERATOR_KINDS, is_array, is_container, kind_of, members
 from runloop.state.matching import Matching
 from runloop.state.subclasses import replace_members
 
@@ -33,8 +33,8 @@ class Watch:
 
     def __init__(self) -> None:
         self._first: dict[str, Any] = {}
-        self._said: set[tuple[str, str]] = set()
-        self._samples: dict[str, tuple[int, dict[str, int]]] = {}
+        self._said: set[tuple[str, str | None]] = set()
+        self._samples: dict[str | None, tuple[int, dict[str, int]]] = {}
         self._forms: dict[str, tuple[Any, list[str]]] = {}
 
     def start(self, attached: Mapping[str, Any]) -> None:
@@ -52,6 +52,7 @@ class Watch:
         *,
         form: Any,
         constant: Iterable[str],
+        entries: Mapping[str, tuple[str, str]],
         unchanged: Callable[[Iterable[str]], bool],
     ) -> list[str]:
         """Return what a save is to warn of, each once for a name.
@@ -63,6 +64,9 @@ class Watch:
             step: The global step.
             form: The same object as long as names, shapes and dtypes of the tensors are the same.
             constant: Names whose arrays are meant to stay as they are.
+            entries: ``{name: (what it is called, how to assign it)}`` of what a loop's state holds:
+                its entries are read at every save. Arrays that are entries themselves are judged together: a data set
+                beside weights that change is no mistake.
             unchanged: Whether the tensors of these names are bit for bit those of the last save;
                 asked only if samples of them are the same.
         """
@@ -78,11 +82,29 @@ class Watch:
                 if problem is not None:
                     self._said.add(("drift", name))
                     found.append(problem)
-            if name not in constant and kind_of(obj) is None and step is not None:
-                problem = self._rebound(name, nodes[name], tensors, step, unchanged)
-                if problem is not None:
-                    self._said.add(("rebound", name))
-                    found.append(problem)
+            if name in constant or kind_of(obj) is not None or step is None:
+                continue
+            if name in entries and _is_direct(obj):
+                continue
+            mine = list(_own_tensors(nodes[name]))
+            last = self._stale_since(name, mine, tensors, step, unchanged)
+            if last is not None:
+                if name in entries:
+                    what, how = entries[name]
+                    found.append(_entry_text(what, mine, last, step, how))
+                else:
+                    found.append(_attached_text(name, mine, last, step))
+        direct = [name for name in entries if _is_direct(attached.get(name)) and name in nodes]
+        is_said = any(("rebound", name) in self._said for name in entries)
+        if direct and step is not None and not is_said:
+            # What mostly changes comes first, so that the comparison ends early.
+            order = [*(name for name in nodes if name not in direct), *direct]
+            whole = [t for name in order for t in _own_tensors(nodes[name], with_objects=True)]
+            last = self._stale_since(None, whole, tensors, step, unchanged)
+            if last is not None:
+                mine = [t for name in direct for t in _own_tensors(nodes[name])]
+                _, how = entries[direct[0]]
+                found.append(_entry_text("state", mine, last, step, how))
         return found
 
     def _drift(
@@ -104,17 +126,17 @@ class Watch:
             f"attach runloop.attributes(...), which accepts any form"
         )
 
-    def _rebound(
+    def _stale_since(
         self,
-        name: str,
-        node: Any,
+        name: str | None,
+        mine: list[str],
         tensors: Mapping[str, np.ndarray[Any, Any]],
         step: int,
         unchanged: Callable[[Iterable[str]], bool],
-    ) -> str | None:
+    ) -> int | None:
+        """Return the step of the last save if nothing changed since then, once for a name."""
         if ("rebound", name) in self._said:
             return None
-        mine = list(_own_tensors(node))
         chosen = mine[:: -(-len(mine) // _SAMPLED_ARRAYS)] if mine else []
         samples = {tensor: _sample(tensors[tensor]) for tensor in chosen}
         before = self._samples.get(name)
@@ -123,13 +145,35 @@ class Watch:
             return None
         if not unchanged(mine):
             return None
-        return (
-            f"attached {name!r}: none of its arrays ({mine[0]}{', ...' if len(mine) > 1 else ''}) "
-            f"changed between the saves at steps {before[0]} and {step}. Was it rebound? What is saved "
-            f"is the object that was attached: change it in place, or attach "
-            f"runloop.attributes(owner, names). graph.attach({name!r}, ..., constant=True) says that "
-            f"it is meant"
-        )
+        self._said.add(("rebound", name))
+        return before[0]
+
+
+def _attached_text(name: str, mine: list[str], before: int, step: int) -> str:
+    return (
+        f"attached {name!r}: none of its arrays ({_some(mine)}) changed between the saves at steps "
+        f"{before} and {step}. Was it rebound? What is saved is the object that was attached: change "
+        f"it in place, or attach runloop.attributes(owner, names). graph.attach({name!r}, ..., "
+        f"constant=True) says that it is meant"
+    )
+
+
+def _entry_text(what: str, mine: list[str], before: int, step: int, how: str) -> str:
+    return (
+        f"{what}: none of its arrays ({_some(mine)}) changed between the saves at steps {before} and "
+        f"{step}. Was it rebound? What is saved is the object in the loop's state: change it in "
+        f"place, {how}, or put runloop.attributes(owner, names) into the state. Leave what never "
+        f"changes out of the state"
+    )
+
+
+def _some(names: list[str]) -> str:
+    return f"{names[0]}{', ...' if len(names) > 1 else ''}"
+
+
+def _is_direct(obj: Any) -> bool:
+    """Whether it is an array, or a tuple of arrays, which nothing but its entry can replace."""
+    return is_array(obj) or (type(obj) is tuple and all(map(is_array, obj)))
 
 
 def _types(node: Any) -> list[str]:
@@ -149,8 +193,13 @@ def _types(node: Any) -> list[str]:
     return found
 
 
-def _own_tensors(node: Any) -> Iterator[str]:
-    """Yield the tensors of a node that are not in the state of an object inside it."""
+def _own_tensors(node: Any, *, with_objects: bool = False) -> Iterator[str]:
+    """Yield the tensors of a node, without those in the state of an object inside it.
+
+    Args:
+        node: A node in the document.
+        with_objects: Whether to yield these, too, but for generators: they always change.
+    """
     stack = [node]
     while stack:
         item = stack.pop()
@@ -161,6 +210,8 @@ def _own_tensors(node: Any) -> Iterator[str]:
         elif isinstance(item, dict):
             if tag_of(item) != "$object":
                 stack.extend(item.values())
+            elif with_objects and item["$object"][0] not in GENERATOR_KINDS:
+                stack.extend(item["$object"][1:])
         elif isinstance(item, list):
             stack.extend(item)
 
