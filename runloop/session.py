@@ -26,9 +26,11 @@ from runloop.run import (
     RunValues,
 )
 from runloop.state.changes import GiveState, make_all
+from runloop.state.entries import Entries
 from runloop.state.kinds import STATE_DICT
 
 __all__ = [
+    "NotReportedError",
     "RunArgs",
     "RunContext",
     "RunMetadata",
@@ -53,12 +55,18 @@ class SessionState(NamedTuple):
         companions: ``{name: object}``: hooks with state, which are saved along with the rest.
         entries: ``{name: (what it is called, how to assign it)}`` of those in ``attached`` that a
             loop's state holds; for messages.
+        rebindable: Those of ``attached`` that a restore may replace in the mapping that holds them.
     """
 
     variables: dict[str, Any]
     attached: dict[str, Any]
     companions: dict[str, Any]
     entries: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    rebindable: Entries | None = None
+
+
+class NotReportedError(ValueError):
+    """A name is fetched that a program reports while it runs, and has not reported so far."""
 
 
 class _Guard:

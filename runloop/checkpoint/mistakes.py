@@ -48,6 +48,7 @@ def mistakes(
         form=form,
         constant=graph.constant,
         entries=state.entries,
+        replaceable=frozenset() if state.rebindable is None else state.rebindable.entry_names(),
         unchanged=lambda names: bool(last) and _is_unchanged(last[-1], arrays, names),
     )
 

@@ -7,7 +7,7 @@ then is anything touched, and whatever fails even so, a hook that does not take 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -185,7 +185,8 @@ def restore(
     )
     with _understood(reader):
         new = _match(session, reader, matching, variables, name_filter, state)
-        report = _report(reader, matching, name_filter, state.attached, whole=whole)
+        known = state.attached.keys() | (state.rebindable.entry_names() if state.rebindable else ())
+        report = _report(reader, matching, name_filter, known, whole=whole)
     if strict:
         _refuse_misfits(report, name_filter, [*variables, *state.attached])
     with _understood(reader):
@@ -232,8 +233,19 @@ def _match(
             check_form(node)
         except ValueError as exc:
             raise ValueError(f"{name}: {exc}") from exc
-    for name, obj in state.attached.items():
-        matching.tree(name, obj, nodes.get(name_filter.there(name), ABSENT))
+    entries = state.rebindable
+    replaceable: frozenset[str] = frozenset()
+    of_any_form: frozenset[str] = frozenset()
+    if entries is not None:
+        replaceable = entries.entry_names()
+        of_any_form = entries.of_any_form(document.hooks if document else {})
+    for name in [*state.attached, *sorted(replaceable - state.attached.keys())]:
+        node = nodes.get(name_filter.there(name), ABSENT)
+        if entries is not None and name in replaceable:
+            if name in state.attached or node is not ABSENT:
+                matching.entry(entries.owner, name, node, any_form=name in of_any_form)
+        else:
+            matching.tree(name, state.attached[name], node)
     if document is not None:
         # A file without document is restored by names alone: only arrays can be found in it.
         matching.missing += matching.missing_objects
@@ -258,7 +270,7 @@ def _report(
     reader: CheckpointReader,
     matching: Matching,
     name_filter: NameFilter,
-    attached: Mapping[str, Any],
+    attached: Container[str],
     *,
     whole: bool,
 ) -> RestoreReport:

@@ -25,7 +25,7 @@ from runloop.checkpoint.mistakes import mistakes
 from runloop.checkpoint.retention import KeepBest, Rules
 from runloop.checkpoint.state_file import STATE_FILE
 from runloop.checkpoint.writer import FormatCheck
-from runloop.session import Session
+from runloop.session import NotReportedError, Session
 
 if TYPE_CHECKING:
     from runloop.checkpoint.background import Done
@@ -118,6 +118,7 @@ class Saver:
         self._manager: CheckpointManager | None = None
         self._format_check = FormatCheck()
         self._layout: Layout | None = None
+        self._unreported = 0  # checkpoints that were saved without a value of the metric
         self._copies: Copies | None = None
         self._worker = Worker()
 
@@ -242,8 +243,24 @@ class Saver:
         values = {str(name): _number("metrics", name, v) for name, v in (given or {}).items()}
         best = self._rules.best
         if best is not None and best.name not in values:
-            values[best.name] = _number("keep_best", best.name, session.run(best.metric))
+            try:
+                value = session.run(best.metric)
+            except NotReportedError:
+                self._not_reported(best.name)
+            else:
+                values[best.name] = _number("keep_best", best.name, value)
         return values
+
+    def _not_reported(self, metric: str) -> None:
+        """Note a checkpoint without a value; the first one of a run is made before any report."""
+        self._unreported += 1
+        if self._unreported == 2:
+            _logger.warning(
+                "A checkpoint is saved without a value of %r, which was not reported yet: it is "
+                "never one of the best. Report %r before a checkpoint is saved.",
+                metric,
+                metric,
+            )
 
     def _manager_of(self, folder: str, state_file: str) -> CheckpointManager:
         """Return the manager of a folder; the folder before it is released."""

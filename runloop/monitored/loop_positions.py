@@ -113,9 +113,12 @@ class Positions:
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds of the loop."""
         self.saves += 1
-        others = self._state.others()
+        entries = {
+            "others": self._state.others(),
+            "changed_forms": self._state.changed_forms(),
+        }
         if not self.live and self.saved is not None:
-            return {**self.saved, "others": others}
+            return {**self.saved, **entries}
         return {
             "version": 1,
             "begin": self.begin,
@@ -123,7 +126,7 @@ class Positions:
             "finished": self.finished,
             "means": {name: [*mean] for name, mean in self.means.items()},
             "reports": dict(self.reports),
-            "others": others,
+            **entries,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from runloop.monitored.loop_state import LoopState
 from runloop.monitored.scaffold import Scaffold
 from runloop.plan.arrays import copy_array
 from runloop.run import RunMetadata, RunOptions
-from runloop.session import Session, SessionState
+from runloop.session import NotReportedError, Session, SessionState
 from runloop.state import is_array, read_leaf
 
 __all__ = ["REPORTED", "LoopCreator", "LoopSession", "NotReportedError", "PassPlan"]
@@ -37,10 +37,6 @@ class _Reported(nest.Leaf):
 
 
 REPORTED = _Reported()
-
-
-class NotReportedError(ValueError):
-    """A name is fetched that is neither known nor reported so far."""
 
 
 class PassPlan:
@@ -148,6 +144,7 @@ class LoopSession(Session):
             {**found.attached, **self.loop_state.attached()},
             companions,
             self.loop_state.entries(),
+            self.loop_state,
         )
 
     def finish_restore(

@@ -8,6 +8,7 @@ from typing import Any
 
 from runloop.graph import GLOBAL_STEP, Graph
 from runloop.state import check_attachable, is_array, is_stateful
+from runloop.state.entries import form
 from runloop.state.small import put_small, take_small
 
 __all__ = ["LoopState"]
@@ -31,7 +32,7 @@ class LoopState:
     def __init__(self, state: Any) -> None:
         self.graph = Graph()
         self._mapping: MutableMapping[str, Any] | None = None
-        self._in_place: dict[str, Any] = {}
+        self._in_place: dict[str, dict[str, str]] = {}
         self._is_single = False
         if isinstance(state, Graph):
             self.graph = state
@@ -61,7 +62,7 @@ class LoopState:
     def begin(self) -> None:
         """Note which entries can be restored in place, as the program has them at its start."""
         mapping = self._mapping or {}
-        self._in_place = {key: None for key, value in mapping.items() if _is_in_place(value)}
+        self._in_place = {k: form(v) for k, v in mapping.items() if _is_in_place(v)}
 
     def attached(self) -> dict[str, Any]:
         """Return what is restored in place, as it is now."""
@@ -76,6 +77,37 @@ class LoopState:
             key: (f"state[{key!r}]", f"assign to the entry (state[{key!r}] = ...)")
             for key in self._in_place
         }
+
+    @property
+    def owner(self) -> MutableMapping[str, Any]:
+        """The mapping, or an empty one."""
+        return {} if self._mapping is None else self._mapping
+
+    def entry_names(self) -> frozenset[str]:
+        """Return the names of the entries that are restored in place, or else replaced."""
+        return frozenset(self._in_place)
+
+    def changed_forms(self) -> dict[str, dict[str, str]]:
+        """Return how the program started with each entry whose arrays have another form now."""
+        mapping = self.owner
+        return {
+            key: start
+            for key, start in self._in_place.items()
+            if key not in mapping or form(mapping[key]) != start
+        }
+
+    def of_any_form(self, companions: Mapping[str, Any]) -> frozenset[str]:
+        """Return the names of the entries that take any form that a checkpoint has.
+
+        Those whose form the program had changed when it saved, and with which this program starts
+        as that one did: of a program that was changed, the restart is refused.
+        """
+        node: Any = companions.get("loop")
+        try:
+            changed = node["$object"][1]["changed_forms"]
+            return frozenset(k for k, start in self._in_place.items() if changed.get(k) == start)
+        except (AttributeError, IndexError, KeyError, TypeError):
+            return frozenset()  # not a document of ours: its forms are compared
 
     def others(self) -> dict[str, Any]:
         """Return the entries that are replaced: numbers, strings, ``None``, what came later.

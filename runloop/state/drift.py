@@ -53,6 +53,7 @@ class Watch:
         form: Any,
         constant: Iterable[str],
         entries: Mapping[str, tuple[str, str]],
+        replaceable: frozenset[str],
         unchanged: Callable[[Iterable[str]], bool],
     ) -> list[str]:
         """Return what a save is to warn of, each once for a name.
@@ -65,8 +66,9 @@ class Watch:
             form: The same object as long as names, shapes and dtypes of the tensors are the same.
             constant: Names whose arrays are meant to stay as they are.
             entries: ``{name: (what it is called, how to assign it)}`` of what a loop's state holds:
-                its entries are read at every save. Arrays that are entries themselves are judged together: a data set
-                beside weights that change is no mistake.
+                its entries are read at every save. Arrays that are entries themselves are judged
+                together: a data set beside weights that change is no mistake.
+            replaceable: Names that a restore can give another form.
             unchanged: Whether the tensors of these names are bit for bit those of the last save;
                 asked only if samples of them are the same.
         """
@@ -77,7 +79,7 @@ class Watch:
             before, kinds = self._forms.get(name, (None, [])), _types(nodes[name])
             self._forms[name] = (form, kinds)
             is_known = before[0] is form and before[1] == kinds
-            if not is_known and ("drift", name) not in self._said:
+            if not is_known and name not in replaceable and ("drift", name) not in self._said:
                 problem = self._drift(name, nodes[name], tensors)
                 if problem is not None:
                     self._said.add(("drift", name))

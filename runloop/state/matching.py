@@ -16,7 +16,7 @@ Lists, dicts, deques and arrays stay the objects that they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from runloop.errors import CheckpointMismatchError
@@ -32,6 +32,7 @@ from runloop.state.decode import (
     tag_of,
 )
 from runloop.state.dtypes import same_but_for_order
+from runloop.state.entries import SetEntry
 from runloop.state.kinds import (
     STATE_DICT,
     Kind,
@@ -113,6 +114,7 @@ class Matching:
         self._roots: list[_Make] = []
         self._walk_above: set[int] = set()
         self._builder = Builder(source)
+        self._entries: list[Change] = []
 
     # -- the walk -------------------------------------------------------------------------------
 
@@ -126,6 +128,35 @@ class Matching:
             in_place=False,
             any_form=not validate,
         )
+
+    def entry(
+        self, owner: MutableMapping[str, Any], name: str, node: Any, *, any_form: bool
+    ) -> None:
+        """Note an entry of ``owner``, which is replaced where it can't be restored in place.
+
+        Args:
+            owner: The mapping.
+            name: The key.
+            node: Its node in the document; :data:`ABSENT` without one.
+            any_form: Whether shapes, dtypes and values may be others than those that are there.
+        """
+        live = owner.get(name, ABSENT)
+        if any_form and (node is ABSENT or live is ABSENT):
+            gone = node is ABSENT
+            make: _Make = (lambda: ABSENT) if gone else self._data_anew(name, node)
+        else:
+            self._by_name = node is ABSENT
+            make = self._walk(name, live, node, replaceable=True, any_form=any_form)
+        if make is None or not self._wanted(name):
+            return
+        made = make
+
+        def make_entry() -> None:
+            value = made()
+            if value is not live:
+                self._entries.append(SetEntry(owner, name, value))
+
+        self._roots.append(make_entry)
 
     def tree(self, name: str, obj: Any, node: Any) -> None:
         """Note an attached object beside its node in the document, :data:`ABSENT` without one."""
@@ -408,8 +439,8 @@ class Matching:
 
     @property
     def containers(self) -> list[Change]:
-        """After :meth:`stage`: the containers and attributes that get other members."""
-        return [*self._builder.refills.changes, *self._builder.set_attributes]
+        """After :meth:`stage`: the containers, attributes and entries that get other members."""
+        return [*self._builder.refills.changes, *self._builder.set_attributes, *self._entries]
 
 
 def _is_storable(value: Any) -> bool:

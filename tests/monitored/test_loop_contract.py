@@ -638,3 +638,25 @@ def test_a_checkpoint_of_a_monitored_session_has_no_positions_and_says_so(tmp_pa
         assert loop.global_step == 3
     assert w.tolist() == [4.0, 4.0]
     assert "The checkpoint at step 1 was not saved by a Loop" in caplog.text
+
+
+# -- the best checkpoints ---------------------------------------------------------------------------
+
+
+def train_with_losses(folder, losses, name="loss", **saving):
+    saver = rl.Saver(max_to_keep=1, keep_best=rl.KeepBest(name))
+    with rl.Loop(folder, {"n": 0}, saver=saver, **saving) as loop:
+        for loss in loop.steps(losses):
+            loop.report(loss=loss)
+
+
+def test_the_checkpoint_with_the_best_reported_value_is_kept(tmp_path, caplog):
+    train_with_losses(tmp_path, [3.0, 1.0, 2.0, 5.0], save_steps=1)
+    kept = rl.get_checkpoint_state(tmp_path).all_model_checkpoint_paths
+    assert [path.rsplit("-")[-1] for path in kept] == ["2.safetensors", "4.safetensors"]
+    assert "was not reported" not in caplog.text
+
+
+def test_a_best_value_that_is_never_reported_is_warned_of_once(tmp_path, caplog):
+    train_with_losses(tmp_path, [3.0, 1.0, 2.0], name="acuracy", save_steps=1)
+    assert caplog.text.count("without a value of 'acuracy'") == 1
