@@ -249,7 +249,7 @@ class Dispatcher:
                 raise
             else:
                 return outputs[0], self.tell(request, outputs)
-            self._leave_out_training(request, refused)
+            self.leave_out_training(request, refused)
 
     def ask(
         self,
@@ -378,9 +378,7 @@ class Dispatcher:
         if refused:
             raise HooksWouldTrainError(refused)
 
-    def _leave_out_training(
-        self, request: Request, refused: Iterable[tuple[int, Any, str]]
-    ) -> None:
+    def leave_out_training(self, request: Request, refused: Iterable[tuple[int, Any, str]]) -> None:
         """Leave out the requests, their feeds too, by which hooks would train without naming an op.
 
         The first time for a hook and an op, an INFO line says so.

@@ -87,6 +87,10 @@ class Passes:
             requests = request._fetches[1:]  # noqa: SLF001  # behind the caller's
             if requests:
                 plan = session.plan(requests)
+                if plan.refused:
+                    self._hooks.leave_out_training(request, plan.refused)
+                    requests = request._fetches[1:]  # noqa: SLF001  # as above
+                    plan = session.plan(requests)
                 values = (plan.begin(), requests)
             feeds = request._feed_dict  # noqa: SLF001  # as above
         except BaseException as exc:

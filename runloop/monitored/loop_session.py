@@ -18,6 +18,7 @@ from runloop.monitored.creators import ChiefSessionCreator
 from runloop.monitored.loop_state import LoopState
 from runloop.monitored.scaffold import Scaffold
 from runloop.plan.arrays import copy_array
+from runloop.plan.training_ops import LeftOut, left_out
 from runloop.run import RunMetadata, RunOptions
 from runloop.session import NotReportedError, Session, SessionState
 from runloop.state import is_array, read_leaf
@@ -47,6 +48,8 @@ class PassPlan:
         requests: What each hook asks for; kept, since a plan may be found by their ids.
 
     Attributes:
+        refused: The requests that would train or update, and name no op that does; the caller's own
+            would be at position 0.
         lacks: Whether a name was not reported when it was evaluated last.
     """
 
@@ -56,22 +59,28 @@ class PassPlan:
         self.requests = requests
         # Where all are atoms, equal requests are the same; equal tuples need not be.
         self.exactly = None if all(map(nest.is_atom, requests)) else requests
+        self.refused = session.refused(requests)
         self._early: list[tuple[int, _Get]] = []
         self._late: list[tuple[int, _Get]] = []
-        self._names: dict[int, str] = {}  # of reported values, by slot
+        self._reported: list[tuple[int, str]] = []
+        self._ops: list[tuple[int, Any]] = []
+        self._calls: dict[int, tuple[Op, list[int]]] = {}
         self._slots: dict[Any, int] = {}
         self._session = session
+        self._reports = session.reports
         self._pack = nest.packer(requests, self._slot)
+        self._is_simple = not (self._late or self._reported or self._ops or self._calls)
 
     def _slot(self, leaf: Any) -> int:
         key = nest.key(leaf)
         slot = self._slots.get(key)
         if slot is None:
             slot = self._slots[key] = len(self._slots)
-            get, early, name = self._session.getter(leaf)
-            (self._early if early else self._late).append((slot, get))
-            if name is not None:
-                self._names[slot] = name
+            kind, what = self._session.find(leaf)
+            if kind == "call":
+                self._calls[slot] = (what, [self._slot(p.name) for p in what.parameters])
+            else:
+                getattr(self, kind).append((slot, what))
         return slot
 
     def begin(self) -> list[Any]:
@@ -84,24 +93,75 @@ class PassPlan:
     def finish(self, values: list[Any], requests: list[Any]) -> list[Any]:
         """Add what is fetched after the body, and return the result of each request.
 
-        A request with a name that was not reported gives a :class:`NotReportedError` object.
+        A request with a name that was not reported gives a :class:`NotReportedError` object, and
+        ops that only such requests ask for do not run.
         """
         self.lacks = False
-        for slot, get in self._late:
-            value = values[slot] = get()
+        if self._is_simple:
+            return self._pack(values, requests)  # type: ignore[no-any-return]  # packs a list
+        for slot, name in self._reported:
+            value = values[slot] = self._reports.get(name, _MISSING)
             if value is _MISSING:
                 self.lacks = True
+        for slot, get in self._late:
+            values[slot] = get()
+        lacking: list[NotReportedError | None] = []
+        if self.lacks:
+            lacking = [self._lack(request, values) for request in requests]
+            self.lacks = any(lacking)  # else only parameters with a default are lacking
+        if self._ops or self._calls:
+            kept = None
+            if self.lacks:
+                asked = zip(requests, lacking, strict=True)
+                kept = {s for r, lack in asked if lack is None for s in self._slots_of(r)}
+            self._run(values, kept)
         results: list[Any] = self._pack(values, requests)
         if self.lacks:
-            return [self._lack(r, values) or own for r, own in zip(requests, results, strict=True)]
+            return [lack or own for lack, own in zip(lacking, results, strict=True)]
         return results
+
+    def _run(self, values: list[Any], kept: set[int] | None) -> None:
+        """Run the ops, all in one run of the graph, then the functions."""
+        ops = [pair for pair in self._ops if kept is None or pair[0] in kept]
+        if ops:
+            results = self._session.run_graph([leaf for _, leaf in ops])
+            for (slot, _), value in zip(ops, results, strict=True):
+                values[slot] = value
+        for slot, (op, given) in self._calls.items():
+            if kept is None or slot in kept:
+                values[slot] = _call(op, [values[place] for place in given])
+
+    def _slots_of(self, request: Any) -> list[int]:
+        slots = [self._slots[nest.key(leaf)] for leaf in nest.leaves(request)]
+        return [*slots, *(place for slot in slots for place in self._calls.get(slot, ((), ()))[1])]
 
     def _lack(self, request: Any, values: list[Any]) -> NotReportedError | None:
         for leaf in nest.leaves(request):
             slot = self._slots[nest.key(leaf)]
             if values[slot] is _MISSING:
-                return NotReportedError(self._names.get(slot, "a parameter of a function"))
+                return NotReportedError(_plain(leaf))
+            if slot in self._calls:
+                op, given = self._calls[slot]
+                for parameter, place in zip(op.parameters, given, strict=True):
+                    if values[place] is _MISSING and parameter.default is REQUIRED:
+                        return NotReportedError(parameter.name)
         return None
+
+
+def _plain(name: Any) -> str:
+    return str(name).removesuffix(":0")
+
+
+def _call(op: Op, values: list[Any]) -> Any:
+    given: list[Any] = []
+    named: dict[str, Any] = {}
+    for parameter, value in zip(op.parameters, values, strict=True):
+        own = parameter.default if value is _MISSING else value
+        if parameter.keyword_only:
+            named[parameter.name] = own
+        else:
+            given.append(own)
+    return op.fn(*given, **named)
 
 
 class LoopSession(Session):
@@ -229,65 +289,84 @@ class LoopSession(Session):
         plan = self._pass_plans[key] = PassPlan(self, [*requests])
         return plan
 
-    def getter(self, leaf: Any) -> tuple[_Get, bool, str | None]:
-        """Return how a leaf is fetched, whether before the body, and its name if it is reported.
+    def refused(self, requests: list[Any]) -> tuple[LeftOut, ...]:
+        """Return the hooks' requests by which ops of the graph would train without being named."""
+        graph = self.graph
+        if not any(op.mutates for op in graph.ops):
+            return ()
+        of_graph = [list(filter(self._is_of_graph, nest.leaves(r))) for r in requests]
+        return left_out(graph, [[], *of_graph], ())
+
+    def _is_of_graph(self, leaf: Any) -> bool:
+        if isinstance(leaf, str):
+            elements = self.graph.elements
+            return leaf in elements or _plain(leaf) in elements
+        return not isinstance(leaf, _Reported)
+
+    def run_graph(self, fetches: list[Any]) -> list[Any]:
+        """Run ops of the graph."""
+        results: list[Any] = super().run(fetches)
+        return results
+
+    def find(self, leaf: Any) -> tuple[str, Any]:
+        """Return how a leaf is fetched, for a :class:`PassPlan`.
+
+        Returns:
+            ``("_early", get)``: before the body. ``("_late", get)``: after it. ``("_reported",
+            name)``. ``("_ops", leaf)``: by a run of the graph. ``("call", op)``: by a call.
 
         Raises:
             TypeError: If it can't be fetched.
             ValueError: If it belongs to another graph.
         """
+        given = leaf
         while hasattr(leaf, "_as_graph_element"):
             leaf = leaf._as_graph_element()  # noqa: SLF001  # the protocol's name
+        if isinstance(leaf, (Variable, Op)) and leaf.graph is not self.graph:
+            raise ValueError(f"{leaf!r} belongs to another graph than this session's")
         if isinstance(leaf, Variable):
-            self.graph_check(leaf)
-            return (self._step, True, None) if leaf.name == GLOBAL_STEP else self._early(leaf)
+            return "_early", self._step if leaf.name == GLOBAL_STEP else self._early(leaf)
         if isinstance(leaf, Op):
-            self.graph_check(leaf)
-            return partial(super().run, leaf), False, None
+            return "_ops", given
         if isinstance(leaf, _Reported):
-            return self._take_scalars, False, None
+            return "_late", self._take_scalars
         if isinstance(leaf, str):
-            return self._named(leaf)
+            return self._find_name(leaf)
         if callable(leaf):
-            return self._call(leaf), False, None
+            return "call", Op(None, getattr(leaf, "__name__", type(leaf).__name__), leaf)
         raise TypeError(
             f"{leaf!r} can't be fetched: a fetch is a name, a Variable, an Op, a callable, or a "
             f"list, tuple, dict or dataclass of these, got {type(leaf).__name__}"
         )
 
-    def graph_check(self, leaf: Any) -> None:
-        """Raise if a variable or op belongs to another graph."""
-        if leaf.graph is not self.graph:
-            raise ValueError(f"{leaf!r} belongs to another graph than this session's")
-
     def _step(self) -> Any:
         store = self._store
         return store.values[store.step_index]
 
-    def _early(self, leaf: Any) -> tuple[_Get, bool, str | None]:
-        return partial(super().run, leaf), True, None
+    def _early(self, leaf: Any) -> _Get:
+        return partial(super().run, leaf)
 
-    def _named(self, name: str) -> tuple[_Get, bool, str | None]:
-        plain = name.removesuffix(":0")
+    def _find_name(self, name: str) -> tuple[str, Any]:
+        plain = _plain(name)
         if plain == GLOBAL_STEP:
-            return self._step, True, None
+            return "_early", self._step
         elements = self._graph.elements
         for candidate in (name, plain):
             element = elements.get(candidate)
             if element is None:
                 continue
             if isinstance(element, Variable):
-                return self._early(element)
+                return "_early", self._early(element)
             if isinstance(element, Attached):
-                return partial(getattr, element, "obj"), False, None
-            return partial(super().run, candidate), False, None
+                return "_late", partial(getattr, element, "obj")
+            return "_ops", candidate
         owner = self._owner(plain)
         if owner is not None:
-            return partial(self._leaf, owner, plain[len(owner) + 1 :]), True, None
-        state, reports = self.loop_state, self.reports
+            return "_early", partial(self._leaf, owner, plain[len(owner) + 1 :])
+        state = self.loop_state
         if plain in state:
-            return partial(state.__getitem__, plain), False, None
-        return (lambda: reports.get(plain, _MISSING)), False, plain
+            return "_late", partial(state.__getitem__, plain)
+        return "_reported", plain
 
     def _owner(self, name: str) -> str | None:
         for end in (i for i in range(len(name) - 1, 0, -1) if name[i] == "/"):
@@ -300,30 +379,6 @@ class LoopSession(Session):
         obj = state[owner] if owner in state else self._graph.attached[owner]
         value = read_leaf(owner, obj, path)
         return copy_array(value) if is_array(value) else value
-
-    def _call(self, fn: Callable[..., Any]) -> _Get:
-        op = Op(None, getattr(fn, "__name__", type(fn).__name__), fn)
-        getters = []
-        for parameter in op.parameters:
-            get, _, _ = self._named(parameter.name)
-            getters.append((parameter, get))
-
-        def call() -> Any:
-            given: list[Any] = []
-            named: dict[str, Any] = {}
-            for parameter, get in getters:
-                value = get()
-                if value is _MISSING:
-                    if parameter.default is REQUIRED:
-                        return _MISSING
-                    value = parameter.default
-                if parameter.keyword_only:
-                    named[parameter.name] = value
-                else:
-                    given.append(value)
-            return fn(*given, **named)
-
-        return call
 
     def _take_scalars(self) -> dict[str, Any]:
         names, self.fresh_scalars = self.fresh_scalars, {}
