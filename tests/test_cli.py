@@ -74,7 +74,7 @@ def test_list_says_what_is_wrong(folder, capsys):
     status, out, _ = run(capsys, "list", folder)
     assert status == 0
     assert "missing" in out
-    assert "! the state file lists it, and it is not there" in out
+    assert "! the state file lists it, but it does not exist" in out
     assert "damaged, not listed" in out
     assert "model.safetensors" not in out  # another program's
     (folder / "checkpoint").write_text("???")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def mistakes(
     document: Mapping[str, Any],
     form: Any,
     step: int | None,
-    last: Sequence[str],
+    last: str | None,
 ) -> list[str]:
     """Return what there is to warn of, each once for a name.
 
@@ -35,7 +35,7 @@ def mistakes(
         document: The rest of it.
         form: The same object as long as names, shapes and dtypes of the arrays are the same.
         step: The global step.
-        last: The checkpoints of before, the newest last.
+        last: The newest checkpoint so far; ``None`` if there is none.
     """
     if not state.attached:
         return []
@@ -49,7 +49,7 @@ def mistakes(
         constant=graph.constant,
         entries=state.entries,
         replaceable=frozenset() if state.rebindable is None else state.rebindable.entry_names(),
-        unchanged=lambda names: bool(last) and _is_unchanged(last[-1], arrays, names),
+        unchanged=lambda names: last is not None and _is_unchanged(last, arrays, names),
     )
 
 

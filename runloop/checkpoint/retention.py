@@ -1,4 +1,4 @@
-"""Which checkpoints are kept: one pure function of what there is and of the rules."""
+"""Which checkpoints are kept: one pure function of the checkpoints and the rules."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-__all__ = ["KeepBest", "Record", "Rules", "keep", "last_preserved"]
+__all__ = ["KeepBest", "Kept", "Record", "Rules", "keep"]
 
 
 class KeepBest:
     """Keep the checkpoints with the best values of a metric.
 
     Args:
-        metric: What a listener's ``before_save`` gives under this name, else a fetch: evaluated
-            when a checkpoint is saved. A fetch should read no input: it would take a batch away
+        metric: A name that a listener's ``before_save`` gives a value for, or a fetch that is
+            evaluated at each save. The fetch should not read input: it would take a batch away
             from the training.
         mode: ``"min"`` or ``"max"``: which values are better.
         count: How many to keep.
 
     Raises:
-        ValueError: If ``mode`` or ``count`` is none of these.
+        ValueError: If ``mode`` is another string, or ``count`` is below 1.
 
-    NaN is never best. Of equal values the earlier one is kept.
+    NaN is never best. Among equal values the earlier one is kept.
     """
 
     def __init__(self, metric: Any, mode: str = "min", count: int = 1) -> None:
@@ -45,12 +45,12 @@ class KeepBest:
 
 
 class Record(NamedTuple):
-    """One checkpoint as retention sees it.
+    """One checkpoint, as retention sees it.
 
     Attributes:
         name: The data file, relative to the folder of the state file.
-        serial: Its place in the order of saving, which need not be that of steps.
-        step: Its global step, for what is shown.
+        serial: Its place in the order of saving, which may differ from the order of steps.
+        step: Its global step, for messages.
         time: Seconds since 1970 when it was saved.
         metrics: ``{name: value}``.
     """
@@ -63,11 +63,11 @@ class Record(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What is kept: all that one of the rules keeps, and always the newest.
+    """A checkpoint is kept if one of the rules keeps it, and the newest always is.
 
     Attributes:
-        max_to_keep: The last so many; all if 0 or ``None``.
-        every_n_hours: One in so many hours of training.
+        max_to_keep: How many of the latest are kept; all if 0 or ``None``.
+        every_n_hours: One checkpoint is kept for every so many hours of training.
         best: :class:`KeepBest`, or ``None``.
     """
 
@@ -76,34 +76,42 @@ class Rules(NamedTuple):
     best: KeepBest | None = None
 
 
-def keep(records: Sequence[Record], rules: Rules, started: float) -> list[bool]:
-    """Return for each checkpoint whether it is kept.
+class Kept(NamedTuple):
+    """What the rules say.
+
+    Attributes:
+        flags: For each checkpoint, whether it is kept.
+        last_preserved: When the newest checkpoint that ``every_n_hours`` keeps was saved, seconds
+            since 1970; ``None`` if it keeps none.
+    """
+
+    flags: list[bool]
+    last_preserved: float | None
+
+
+def keep(records: Sequence[Record], rules: Rules, started: float) -> Kept:
+    """Decide for each checkpoint whether it is kept.
 
     Args:
-        records: In the order of saving.
+        records: The checkpoints, in the order of saving.
         rules: The rules.
         started: When the training began, seconds since 1970: the hours are counted from there.
     """
     count = len(records)
-    first_kept = count - (rules.max_to_keep or count)
-    kept = [index >= first_kept or index == count - 1 for index in range(count)]
-    for index in _every_n_hours(records, rules, started):
-        kept[index] = True
+    latest = min(rules.max_to_keep or count, count)
+    flags = [False] * (count - latest) + [True] * latest
+    preserved = _every_n_hours(records, rules, started)
+    for index in preserved:
+        flags[index] = True
     if rules.best is not None:
         for index in _best(records, rules.best):
-            kept[index] = True
-    return kept
-
-
-def last_preserved(records: Sequence[Record], rules: Rules, started: float) -> float | None:
-    """Return the time of the newest checkpoint that the rule of hours keeps."""
-    preserved = _every_n_hours(records, rules, started)
-    return records[preserved[-1]].time if preserved else None
+            flags[index] = True
+    return Kept(flags, records[preserved[-1]].time if preserved else None)
 
 
 def _every_n_hours(records: Sequence[Record], rules: Rules, started: float) -> list[int]:
-    # From the first one on, so that the choice stays the same as long as what it chose is there.
-    # The limit moves on a fixed grid, as TensorFlow 2.21's Saver moves it.
+    # Counted from the first one on, so that a checkpoint once chosen stays chosen. The limit moves
+    # on a fixed grid, as in TensorFlow 2.21's Saver.
     chosen = []
     due = started + rules.every_n_hours * 3600
     for index, record in enumerate(records):

@@ -189,9 +189,8 @@ class Saver:
                 if self._reject_nonfinite and self._is_nonfinite(arrays, step):
                     return None
                 layout = self._layout_of(arrays)
-                warned = mistakes(
-                    raw.graph, state, arrays, document, layout, step, self.last_checkpoints
-                )
+                last = None if self._manager is None else self._manager.newest
+                warned = mistakes(raw.graph, state, arrays, document, layout, step, last)
                 values = self._metrics(raw, metrics)
                 manager = self._manager_of(folder, latest_filename)
                 prefix = os.path.basename(os.fspath(save_path))

@@ -1,21 +1,22 @@
-"""``runloop list DIR``: which checkpoints there are. Reads headers only."""
+"""``runloop list DIR``: the checkpoints of a folder. Reads headers only."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from itertools import chain
 from typing import Any
 
-from runloop.checkpoint.folder import DataFile, Scan
 from runloop.checkpoint.layout import SUFFIX
 from runloop.checkpoint.lock import holder_of
+from runloop.checkpoint.scan import DataFile, Scan
 from runloop.cli.text import print_json, print_table, size, when
 from runloop.errors import CheckpointNotFoundError
 from runloop.messages import printable
 
 __all__ = ["add", "describe_folder"]
 
-_ROUNDS = 100  # looks at a folder that is saved into all the while
+_ROUNDS = 100  # looks at a folder that a training saves into all the time
 
 
 def add(commands: Any) -> None:
@@ -32,7 +33,7 @@ def add(commands: Any) -> None:
 
 
 def describe_folder(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what is known of each checkpoint from its header, and what is wrong with the folder.
+    """Return one row per checkpoint, from its header, and what is wrong with the folder.
 
     Raises:
         CheckpointNotFoundError: If the folder does not exist.
@@ -42,7 +43,8 @@ def describe_folder(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
         raise CheckpointNotFoundError(f"there is no folder {folder}")
     for _ in range(_ROUNDS):
         scan = Scan(folder)
-        rows = [_describe(found, scan) for found in (*scan.listed(), *scan.unlisted())]
+        # One at a time: the documents of thousands would fill the memory.
+        rows = [_describe(found, scan) for found in chain(scan.listed(), scan.unlisted())]
         # A training may have deleted one between its listing and its opening.
         if not any(row["state"] == "missing" for row in rows) or not scan.has_changed:
             break
@@ -70,7 +72,7 @@ def _describe(found: DataFile, scan: Scan) -> dict[str, Any]:
     }
     if isinstance(found.problem, CheckpointNotFoundError):
         row["state"] = "missing"
-        row["problem"] = "the state file lists it, and it is not there"
+        row["problem"] = "the state file lists it, but it does not exist"
     document = found.document
     if document is not None:
         row.update(

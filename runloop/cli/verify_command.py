@@ -1,4 +1,4 @@
-"""``runloop verify DIR|FILE``: is everything whole?"""
+"""``runloop verify DIR|FILE``: check that every checkpoint is whole."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
 
 
 def _check(path: str) -> tuple[str | None, bool]:
-    """Return what is wrong with a file, ``None`` if nothing is, and whether it has checksums."""
+    """Return what is wrong with a file (``None`` if it is whole), and whether it has checksums."""
     try:
         with CheckpointReader(path) as reader:
             damaged = [
@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
             CheckpointReader(args.path).close()
         except CheckpointNotFoundError:
             raise
-        except CheckpointError:  # the check says it
+        except CheckpointError:  # reported by _check
             pass
         problem, checked = _check(args.path)
         found.append({"file": args.path, "problem": problem, "checksums": checked})

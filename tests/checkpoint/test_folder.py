@@ -15,14 +15,22 @@ import pytest
 import safetensors.numpy
 
 from runloop.__main__ import main
-from runloop.checkpoint import Saver, files, get_checkpoint_state, latest_checkpoint, restore_newest
-from runloop.checkpoint import folder as folder_module
-from runloop.checkpoint import manager as manager_module
+from runloop.checkpoint import (
+    Saver,
+    files,
+    get_checkpoint_state,
+    latest_checkpoint,
+    load_checkpoint,
+    restore_newest,
+)
+from runloop.checkpoint import records as records_module
+from runloop.checkpoint import scan as scan_module
 from runloop.checkpoint.files import Files
-from runloop.checkpoint.folder import Scan
+from runloop.checkpoint.header import MAX_SERIAL
 from runloop.checkpoint.lock import LOCK_FILE
 from runloop.checkpoint.manager import CheckpointManager
 from runloop.checkpoint.retention import Rules
+from runloop.checkpoint.scan import Scan
 from runloop.checkpoint.state_file import CheckpointState, format_state, parse_state
 from runloop.errors import (
     CheckpointCorruptError,
@@ -32,6 +40,7 @@ from runloop.errors import (
     CheckpointReadError,
     CheckpointWriteError,
 )
+from tests.checkpoint.hostile import Text, joined, parts_of
 from tests.checkpoint.programs import make_session, set_step, step_of
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links, pipes and flock of POSIX")
@@ -94,18 +103,26 @@ def test_what_may_be_ours_is_a_reason_not_to_start_from_scratch(tmp_path):
         restored(tmp_path)
 
 
+class FailingOs:
+    """The module `os` for one module: one folder can't be listed."""
+
+    def __init__(self, folder, error):
+        self._folder, self._error = folder, error
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def scandir(self, path):
+        if str(path).rstrip("/") == self._folder:
+            raise self._error
+        return os.scandir(path)
+
+
 @pytest.mark.parametrize("error", [errno.EIO, errno.EACCES])
 def test_a_folder_that_cant_be_listed_is_an_error(tmp_path, monkeypatch, error):
     save(tmp_path, 1)
     (tmp_path / "checkpoint").unlink()
-    real = os.scandir
-
-    def failing(path):
-        if str(path).rstrip("/") == str(tmp_path):
-            raise OSError(error, os.strerror(error))
-        return real(path)
-
-    monkeypatch.setattr(folder_module.os, "scandir", failing)
+    monkeypatch.setattr(scan_module, "os", FailingOs(str(tmp_path), OSError(error, "no")))
     with pytest.raises(CheckpointReadError, match="the folder can't be listed"):
         restored(tmp_path)
     with pytest.raises(CheckpointReadError, match="the folder can't be listed"):
@@ -118,14 +135,8 @@ def test_a_folder_that_cant_be_listed_is_an_error(tmp_path, monkeypatch, error):
 
 def test_a_folder_below_that_is_not_ours_to_list_is_a_warning(tmp_path, monkeypatch, caplog):
     (tmp_path / "lost+found").mkdir()
-    real = os.scandir
-
-    def failing(path):
-        if str(path).endswith("lost+found"):
-            raise PermissionError(errno.EACCES, "no")
-        return real(path)
-
-    monkeypatch.setattr(folder_module.os, "scandir", failing)
+    failing = FailingOs(str(tmp_path / "lost+found"), PermissionError(errno.EACCES, "no"))
+    monkeypatch.setattr(scan_module, "os", failing)
     assert restored(tmp_path) is None
     assert "Not looking for checkpoints in" in caplog.text
 
@@ -191,66 +202,90 @@ def test_a_data_folder_that_is_a_link_is_refused(tmp_path):
     assert restored(tmp_path / "link") == 2
 
 
-@pytest.mark.parametrize("name", ["checkpoint", LOCK_FILE, "m-1.safetensors"])
-def test_a_pipe_makes_nobody_wait(tmp_path, name, capsys):
-    os.mkfifo(tmp_path / name)
+def test_a_pipe_makes_nobody_wait(tmp_path):
+    pipes = ["checkpoint", LOCK_FILE, "m-1.safetensors"]
+    for name in pipes:
+        (tmp_path / name).mkdir()
+        os.mkfifo(tmp_path / name / name)
     script = f"""
-import sys
 from pathlib import Path
 from runloop.__main__ import main
 from runloop.checkpoint import latest_checkpoint
 from runloop.errors import CheckpointError
 from tests.checkpoint.test_folder import restored, save
-folder = Path({str(tmp_path)!r})
-for do in (restored, latest_checkpoint, lambda f: save(f, 2)):
-    try:
-        do(folder)
-    except CheckpointError as exc:
-        print(exc)
-main(["list", str(folder)])
-main(["verify", str(folder)])
+for name in {pipes!r}:
+    folder = Path({str(tmp_path)!r}) / name
+    for do in (restored, latest_checkpoint, lambda f: save(f, 2)):
+        try:
+            do(folder)
+        except CheckpointError as exc:
+            print(name, exc)
+    main(["list", str(folder)])
+    main(["verify", str(folder)])
+print("done")
 """
-    done = subprocess.run(
+    done = subprocess.run(  # in a process, because a test can't end a thread that hangs
         [sys.executable, "-c", script], timeout=60, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    if name != "m-1.safetensors":
-        assert "not a regular file" in done.stdout
+    assert done.stdout.endswith("done\n"), done.stderr
+    for name in pipes[:2]:
+        assert f"{name}: not a regular file" in done.stdout or "is not a regular" in done.stdout
 
 
 # -- one writer -----------------------------------------------------------------------------------
 
 OTHER = """
-import sys
+import json, sys
 from pathlib import Path
 from tests.checkpoint.test_folder import save
 from runloop.checkpoint import Saver
-saver = Saver()
-save(Path(sys.argv[1]), int(sys.argv[2]), base=sys.argv[3], saver=saver)
-print("saved", flush=True)
-sys.stdin.read()
+held = []
+for line in sys.stdin:
+    held.clear()
+    if line.strip():
+        folder, step, base, holds = json.loads(line)
+        saver, error = Saver(), ""
+        try:
+            save(Path(folder), step, base=base, saver=saver)
+        except Exception as exc:
+            error = f"{type(exc).__name__}: {exc}"
+        if holds:
+            held.append(saver)
+        else:
+            saver.close()
+        del saver
+    print(json.dumps(error if line.strip() else ""), flush=True)
 """
 
 
+@pytest.fixture(scope="module")
+def other_process():
+    """Another process that saves where it is told to."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def ask(line):
+            process.stdin.write(f"{line}\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.stdin.close()
+
+
 @pytest.fixture
-def other_run():
-    """Another process that saves into a folder, and goes on holding it if it is told to."""
-    started = []
+def other_run(other_process):
+    """Another process that saves into a folder, and goes on holding it if it is told to.
+
+    Returns its error, as text.
+    """
 
     def start(folder, step, base="m", *, holds=False):
-        process = subprocess.Popen(
-            [sys.executable, "-c", OTHER, str(folder), str(step), base],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        started.append(process)
-        if holds:
-            assert process.stdout.readline() == "saved\n"
-            return ""
-        return process.communicate()[1]
+        return other_process(json.dumps([str(folder), step, base, holds]))
 
     yield start
-    for process in started:
-        process.communicate() if process.poll() is None else None
+    other_process("")
 
 
 def remove_lock(folder):
@@ -498,30 +533,34 @@ def test_a_negative_time_is_a_time(tmp_path):
 
 
 @pytest.mark.parametrize("field", ["serial", "time", "started"])
-@pytest.mark.parametrize("value", [10**300, 2**70, -5, float("inf"), float("nan")])
-def test_a_document_that_says_impossible_numbers_does_not_block_the_folder(
-    tmp_path, monkeypatch, field, value
-):
+@pytest.mark.parametrize(
+    "value", ["1" + "0" * 300, "-5", "1e999", "NaN", "9" * 4301, '"5"', str(2**70)],
+    ids=lambda value: value[:5],
+)  # fmt: skip
+def test_a_document_that_says_impossible_numbers_does_not_block_the_folder(tmp_path, field, value):
     save(tmp_path, 1)
-    real = Scan._look_at
-
-    def look_at(scan, name, *, listed):
-        found = real(scan, name, listed=listed)
-        if found.name == "m-1.safetensors" and found.document is not None:
-            kind = type(getattr(found.document, field))
-            try:
-                hostile = kind(value)
-            except (OverflowError, ValueError):
-                return found
-            return found._replace(document=found.document._replace(**{field: hostile}))
-        return found
-
-    monkeypatch.setattr(Scan, "_look_at", look_at)
-    save(tmp_path, 2, 3, max_to_keep=5)
-    monkeypatch.undo()
+    path = tmp_path / "m-1.safetensors"
+    header, document, data = parts_of(path.read_bytes())
+    document[field] = Text(value.encode())
+    path.write_bytes(joined(header, document, data))
+    save(tmp_path, 2, 3)
+    state = get_checkpoint_state(tmp_path)
+    assert state.model_checkpoint_path == str(tmp_path / "m-3.safetensors")
+    for listed in state.all_model_checkpoint_paths[1:]:
+        load_checkpoint(listed).close()
     assert restored(tmp_path) == 3
-    for path in get_checkpoint_state(tmp_path).all_model_checkpoint_paths:
-        assert restored(tmp_path) == 3, path
+
+
+def test_checkpoints_after_the_largest_serial_number_stay_in_order(tmp_path):
+    save(tmp_path, 1)
+    path = tmp_path / "m-1.safetensors"
+    header, document, data = parts_of(path.read_bytes())
+    document["serial"] = MAX_SERIAL
+    path.write_bytes(joined(header, document, data))
+    save(tmp_path, 9, 10)  # in the order of names 10 comes before 9
+    save(tmp_path, 11, max_to_keep=2)
+    assert names(tmp_path) == ["m-10.safetensors", "m-11.safetensors"]
+    assert restored(tmp_path) == 11
 
 
 # -- scale: counted, not timed --------------------------------------------------------------------
@@ -561,7 +600,7 @@ def test_a_state_file_costs_in_proportion_to_its_length(tmp_path, task):
         (folder / f"m-{count - 1}.safetensors").write_bytes(b"")
         do = {
             "parse": lambda c=content: parse_state(c, "x"),
-            "candidates": lambda f=folder: folder_module.candidates(str(f)),
+            "candidates": lambda f=folder: Scan(str(f)).candidates(),
             "latest": lambda f=folder: latest_checkpoint(f),
         }[task]
         do()
@@ -597,20 +636,20 @@ def manager_of(folder, count):
     folder.mkdir()
     manager.open("m")
     for index in range(count):
-        manager._add(manager.next_record(f"m-{index}.safetensors", index, float(index), {}))
+        manager._records.add(manager.next_record(f"m-{index}.safetensors", index, float(index), {}))
     manager._write_state(manager.records, None)
     return manager
 
 
 def test_the_state_file_of_a_save_formats_only_what_is_new(tmp_path, monkeypatch):
     formatted = []
-    real = manager_module.state_line
+    real = records_module.state_line
     for count in (100, 800):
         manager = manager_of(tmp_path / f"{count}", count)
         monkeypatch.setattr(
-            manager_module, "state_line", lambda *args: formatted.append(args[0]) or real(*args)
+            records_module, "state_line", lambda *args: formatted.append(args[0]) or real(*args)
         )
-        manager._add(manager.next_record("new.safetensors", 1, 1.0, {}))
+        manager._records.add(manager.next_record("new.safetensors", 1, 1.0, {}))
         manager._write_state(manager.records, None)
         monkeypatch.undo()
         state = get_checkpoint_state(tmp_path / f"{count}")
@@ -664,7 +703,7 @@ def fuzz(folder, rounds, seed):
         if turn % 50:
             continue
         (folder / "checkpoint").write_bytes(changed)
-        for do in (latest_checkpoint, lambda f: folder_module.candidates(str(f)), restored):
+        for do in (latest_checkpoint, lambda f: Scan(str(f)).candidates(), restored):
             try:
                 do(folder)
             except CheckpointError:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runloop.checkpoint import KeepBest, Saver, load_variable
-from runloop.checkpoint.retention import Record, Rules, keep, last_preserved
+from runloop.checkpoint.retention import Record, Rules, keep
 from tests.checkpoint.programs import make_session, set_step
 
 
@@ -35,8 +35,7 @@ def shown(kept):
      (4, None, "xxxx")],
 )  # fmt: skip
 def test_the_last_ones_are_kept(count, max_to_keep, expected):
-    found = keep(records(count=count), Rules(max_to_keep), 0.0) if count else []
-    assert shown(found) == expected
+    assert shown(keep(records(count=count), Rules(max_to_keep), 0.0).flags) == expected
 
 
 @pytest.mark.parametrize(
@@ -52,8 +51,9 @@ def test_the_last_ones_are_kept(count, max_to_keep, expected):
 def test_one_in_so_many_hours_is_kept(times, hours, expected, preserved):
     rules = Rules(1, hours)
     made = records(times=times)
-    assert shown(keep(made, rules, 0.0)) == expected
-    found = last_preserved(made, rules, 0.0)
+    kept = keep(made, rules, 0.0)
+    assert shown(kept.flags) == expected
+    found = kept.last_preserved
     assert found == (None if preserved is None else preserved * 3600)
 
 
@@ -72,7 +72,7 @@ def test_one_in_so_many_hours_is_kept(times, hours, expected, preserved):
 )
 def test_the_best_are_kept(metrics, mode, count, expected):
     rules = Rules(1, best=KeepBest("loss", mode, count))
-    assert shown(keep(records(metrics=metrics), rules, 0.0)) == expected
+    assert shown(keep(records(metrics=metrics), rules, 0.0).flags) == expected
 
 
 @given(
@@ -83,12 +83,12 @@ def test_the_best_are_kept(metrics, mode, count, expected):
 def test_laws(times, max_to_keep, hours):
     rules = Rules(max_to_keep, hours, KeepBest("loss", "min", 2))
     made = [Record(f"{i}", i, i, t, {"loss": (i * 7) % 5}) for i, t in enumerate(times)]
-    kept = keep(made, rules, 0.0)
+    kept = keep(made, rules, 0.0).flags
     assert not kept or kept[-1]  # the newest is never given up
     # Applied again to what is left it gives up nothing more: it is safe to be made at each save.
     left = [record for record, k in zip(made, kept, strict=True) if k]
-    assert all(keep(left, rules, 0.0)) or not max_to_keep
-    alone = keep(made, Rules(max_to_keep, 1e9), 0.0)
+    assert all(keep(left, rules, 0.0).flags) or not max_to_keep
+    alone = keep(made, Rules(max_to_keep, 1e9), 0.0).flags
     assert all(k or not a for k, a in zip(kept, alone, strict=True))  # a union of rules
 
 
