@@ -12,7 +12,7 @@ from tests.checkpoint.programs import make_session, set_step
 
 
 def records(*, times=None, metrics=None, count=None):
-    count = count or len(times or metrics)
+    count = len(times or metrics) if count is None else count
     return [
         Record(
             f"m-{i}",
