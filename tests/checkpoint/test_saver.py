@@ -748,5 +748,5 @@ def test_a_damaged_state_file_is_replaced(tmp_path, caplog):
     damaged = tmp_path / "m-1.safetensors"
     damaged.write_bytes(b"")
     Saver(max_to_keep=2).save(session, tmp_path / "m", 3)
-    assert "Writing a new state file, the old one can't be used" in caplog.text
+    assert "Writing a new state file; the old one can't be used" in caplog.text
     assert latest_checkpoint(tmp_path) == str(tmp_path / "m-3.safetensors")
