@@ -257,7 +257,8 @@ class Loop:
 
         Args:
             source: A number of passes, which are counted from 0; ``None`` to count for ever; or
-                an iterable; of :class:`~runloop.Batches`, one epoch.
+                an iterable; of :class:`~runloop.Batches`, one epoch. A number below the saved
+                position is done, which a WARNING says; a sequence that is shorter is an error.
             replay: ``False`` for an iterable that goes on by itself.
 
         Raises:
@@ -273,7 +274,8 @@ class Loop:
         """Return an iterator over the numbers of the epochs that are left.
 
         Args:
-            number: How many epochs in all; ``None`` for no end.
+            number: How many epochs in all; ``None`` for no end. If the checkpoint was saved behind
+                so many, it is done, an interrupted epoch is finished first, and a WARNING says so.
 
         Raises:
             TypeError: If ``number`` is not a whole number.

@@ -5,6 +5,7 @@ The hooks are asked before the body and told after it, by the dispatcher of moni
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from typing import Any
@@ -21,6 +22,8 @@ from runloop.monitored.monitored import SingularMonitoredSession
 __all__ = ["LoopRun"]
 
 _FINGERPRINT_SECS = 0.001
+
+_logger = logging.getLogger(__name__)
 
 
 class LoopRun:
@@ -115,6 +118,8 @@ class LoopRun:
 
     def _enter(self, record: Record, found: str) -> None:
         positions = self.positions
+        if found in {"here", "again"}:
+            _say_if_fewer(record, is_inside=found == "again")
         if found == "done":
             positions.put(record.after or {})
         elif found == "new":
@@ -426,3 +431,22 @@ class LoopRun:
         """On any other way out."""
         self.closed = True
         self.passes.drop(exc)
+
+
+def _say_if_fewer(record: Record, *, is_inside: bool) -> None:
+    """Say that a count is below the saved position: it is done, and nothing is repeated or lost."""
+    limit = record.limit if record.source is None else record.source.given
+    if record.kind == EPOCHS and limit is not None and limit < record.position + is_inside:
+        where = f"in epoch {record.position}, which is finished first"
+        if not is_inside:
+            where = f"after {record.position}: it is done"
+        _logger.warning(
+            "%s asks for %d epochs, and the checkpoint was saved %s.", record.place, limit, where
+        )
+    elif record.kind == "count" and limit is not None and limit < record.position:
+        _logger.warning(
+            "%s asks for %d passes, and the checkpoint was saved after %d: it is done.",
+            record.place,
+            limit,
+            record.position,
+        )
