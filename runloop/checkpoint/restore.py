@@ -238,7 +238,11 @@ def _match(
     of_any_form: frozenset[str] = frozenset()
     if entries is not None:
         replaceable = entries.entry_names()
-        of_any_form = entries.of_any_form(document.hooks if document else {})
+        hooks = document.hooks if document else {}
+        of_any_form = entries.of_any_form(hooks)
+        missing, unexpected = entries.misfits(hooks)
+        matching.missing += filter(name_filter.wanted, missing)
+        matching.unexpected += filter(name_filter.wanted, unexpected)
     for name in [*state.attached, *sorted(replaceable - state.attached.keys())]:
         node = nodes.get(name_filter.there(name), ABSENT)
         if entries is not None and name in replaceable:

@@ -53,6 +53,11 @@ class ChiefSessionCreator(SessionCreator):
     Follows ``tf.compat.v1.train.ChiefSessionCreator`` of TensorFlow 2.21.
     """
 
+    _what_helps = (
+        "to start over, give it another folder; to keep what fits, give it another folder and the "
+        "scaffold an init_fn that restores with strict=False"
+    )
+
     def __init__(
         self,
         scaffold: Scaffold | None = None,
@@ -118,8 +123,7 @@ class ChiefSessionCreator(SessionCreator):
             add_note(
                 exc,
                 f"(this session restores from checkpoint_dir={os.fspath(self._checkpoint_dir)!r}: "
-                f"to start over, give it another folder; to keep what fits, give it another folder and "
-                f"the scaffold an init_fn that restores with strict=False)",
+                f"{self._what_helps})",
             )
             raise
         return session.restored_from is not None

@@ -107,6 +107,11 @@ class Loop:
         stop_grace_period_secs: float = 120,
         group: Any = None,
     ) -> None:
+        if not (checkpoint_dir is None or isinstance(checkpoint_dir, (str, os.PathLike))):
+            raise TypeError(
+                f"Loop: checkpoint_dir must be a path or None, got a {type(checkpoint_dir).__name__}; "
+                f"the state comes behind it: Loop(None, state)"
+            )
         if group is not None:
             raise ValueError(f"Loop: group is not supported yet and must be None, got {group!r}")
         for name, steps in (("save_steps", save_steps), ("save_epochs", save_epochs)):

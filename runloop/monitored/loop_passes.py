@@ -15,6 +15,7 @@ from runloop.monitored.loop_session import LoopSession, NotReportedError
 from runloop.monitored.loop_state import LoopState
 from runloop.monitored.watch import PassWatch
 from runloop.plan.arrays import copy_array
+from runloop.state import is_array
 
 __all__ = ["Feeds", "Passes"]
 
@@ -206,10 +207,8 @@ class Passes:
         for name, value in self.reports.items():
             number = value
             if type(value) is not float:  # a float needs none of this: 150 ns less
-                if _has_axes(value):
-                    reports[name] = copy_array(value)
-                    continue
-                if isinstance(value, (complex, np.complexfloating)):
+                value = _as_now(value)  # noqa: PLW2901  # an array may change later
+                if not _is_real_scalar(value):
                     reports[name] = value
                     continue
                 number = float(value)
@@ -222,7 +221,7 @@ class Passes:
                 mean[1] += 1
         if self._summaries:
             self.session.fresh_scalars.update(
-                (name, None) for name, value in self.reports.items() if not _has_axes(value)
+                (name, None) for name, value in self.reports.items() if _is_real_scalar(value)
             )
         self.reports = {}
 
@@ -230,19 +229,17 @@ class Passes:
         """Take values that are reported between passes; scalars are written at once."""
         reports, step = self.positions.reports, self.session.step
         for name, value in values.items():
-            is_scalar = not _has_axes(value)
-            reports[name] = value if is_scalar else copy_array(value)
-            if is_scalar and self.positions.live:
+            reports[name] = _as_now(value)
+            if self.positions.live and _is_real_scalar(value):
                 for hook in self._summaries:
                     writer = hook._summary_writer  # noqa: SLF001  # an extension point
                     if writer is not None:
-                        writer.add_scalar(name, value, step)
+                        writer.add_scalar(name, reports[name], step)
 
     def copy_reports(self) -> None:
         """Copy reported arrays: the code behind a ``break`` may change them."""
         for name, value in self.reports.items():
-            if _has_axes(value):
-                self.reports[name] = copy_array(value)
+            self.reports[name] = _as_now(value)
 
     def drop(self, exc: BaseException | None) -> None:
         """Forget the pass under way: its body raised ``exc``."""
@@ -263,5 +260,16 @@ def _name(key: Any) -> str:
     return str(name).removesuffix(":0")
 
 
-def _has_axes(value: Any) -> bool:
-    return len(getattr(value, "shape", ())) > 0
+def _as_now(value: Any) -> Any:
+    """Return a value that stays: a copy of an array, and a scalar of one without axes."""
+    if not is_array(value):
+        return value
+    return value[()] if isinstance(value, np.ndarray) and not value.shape else copy_array(value)
+
+
+def _is_real_scalar(value: Any) -> bool:
+    if type(value) is float:
+        return True
+    if len(getattr(value, "shape", ())) > 0 or isinstance(value, complex):
+        return False
+    return getattr(getattr(value, "dtype", None), "kind", "f") != "c"

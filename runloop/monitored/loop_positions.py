@@ -22,6 +22,15 @@ __all__ = ["EPOCHS", "Positions", "Record"]
 _logger = logging.getLogger(__name__)
 
 EPOCHS = "epochs"
+_KINDS = {
+    EPOCHS: "a loop over epochs",
+    "count": "a loop over a count",
+    "sequence": "a loop over a sequence",
+    "iterable": "a loop over an iterable",
+    "stream": "a loop over a stream (replay=False)",
+    "batches": "a loop over Batches",
+    "state": "a loop over an iterator with state",
+}
 
 
 class Record:
@@ -116,6 +125,7 @@ class Positions:
         entries = {
             "others": self._state.others(),
             "changed_forms": self._state.changed_forms(),
+            "started_with": self._state.started_with(),
         }
         if not self.live and self.saved is not None:
             return {**self.saved, **entries}
@@ -220,7 +230,9 @@ class Positions:
         mine = saved[index]
         if mine["kind"] != record.kind:
             raise self._mismatch(
-                record.place, f"is of kind {record.kind!r}, and of kind {mine['kind']!r} there"
+                record.place,
+                f"is {_KINDS[record.kind]}, and in the program that saved the checkpoint it is "
+                f"{_KINDS.get(mine['kind'], 'of another kind')}",
             )
         record.saved = mine
         record.position = mine["position"]
@@ -243,8 +255,10 @@ class Positions:
         if self.live or self.finished or self.saved is None:
             return
         saved = self.saved["records"] if outer is None else (outer.saved or {})["inner"]
-        where = "this epoch" if outer is not None else "this program"
+        kind = "epochs()" if saved[-1]["kind"] == EPOCHS else "steps()"
+        where = "" if outer is None else f" of epoch {outer.position}"
         raise CheckpointMismatchError(
-            f"the checkpoint was saved in iteration {len(saved)} of {where}, which has entered only "
-            f"{len(records)}; use the program that saved it, or another folder"
+            f"the checkpoint was saved in {kind} number {len(saved)}{where}, and this program has "
+            f"entered {len(records) or 'none'} there; nothing was saved: use the program that saved "
+            f"it, or another folder"
         )

@@ -395,6 +395,11 @@ class LoopCreator(ChiefSessionCreator):
         scaffold: With the saver.
     """
 
+    _what_helps = (
+        "to go on, begin with the state of the program that saved it; to start over, give the loop "
+        "another folder"
+    )
+
     def __init__(
         self,
         state: LoopState,

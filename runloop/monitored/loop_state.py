@@ -34,6 +34,7 @@ class LoopState:
         self._mapping: MutableMapping[str, Any] | None = None
         self._in_place: dict[str, dict[str, str]] = {}
         self._is_single = False
+        self._started_with: dict[str, None] = {}
         if isinstance(state, Graph):
             self.graph = state
         elif state is None or isinstance(state, Mapping):
@@ -63,6 +64,7 @@ class LoopState:
         """Note which entries can be restored in place, as the program has them at its start."""
         mapping = self._mapping or {}
         self._in_place = {k: form(v) for k, v in mapping.items() if _is_in_place(v)}
+        self._started_with = dict.fromkeys(mapping)
 
     def attached(self) -> dict[str, Any]:
         """Return what is restored in place, as it is now."""
@@ -102,12 +104,24 @@ class LoopState:
         Those whose form the program had changed when it saved, and with which this program starts
         as that one did: of a program that was changed, the restart is refused.
         """
-        node: Any = companions.get("loop")
-        try:
-            changed = node["$object"][1]["changed_forms"]
-            return frozenset(k for k, start in self._in_place.items() if changed.get(k) == start)
-        except (AttributeError, IndexError, KeyError, TypeError):
-            return frozenset()  # not a document of ours: its forms are compared
+        changed = _saved(companions, "changed_forms")
+        return frozenset(k for k, start in self._in_place.items() if changed.get(k) == start)
+
+    def started_with(self) -> dict[str, None]:
+        """Return the names of the entries that the program started with."""
+        return dict(self._started_with)
+
+    def misfits(self, companions: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """Return the numbers and the like that only this program or only the saved one starts with.
+
+        What a program adds or deletes in its passes is neither.
+        """
+        then, others = _saved(companions, "started_with"), _saved(companions, "others")
+        mine = self._started_with
+        if not then:
+            return [], []
+        missing = [k for k in mine if k not in {*then, *others, *self._in_place}]
+        return missing, [k for k in others if k in then and k not in mine]
 
     def others(self) -> dict[str, Any]:
         """Return the entries that are replaced: numbers, strings, ``None``, what came later.
@@ -159,6 +173,15 @@ class LoopState:
     def holds(self, obj: Any) -> bool:
         """Whether ``obj`` itself is part of the state."""
         return any(obj is item for item in _objects(self._whole()))
+
+
+def _saved(companions: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """Return a part of what a loop noted in a document; nothing if it is not from a loop."""
+    try:
+        found = companions["loop"]["$object"][1][what]
+    except (IndexError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def _is_in_place(value: Any) -> bool:

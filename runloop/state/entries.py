@@ -28,6 +28,13 @@ class Entries(Protocol):
             companions: The nodes of the companions in its document.
         """
 
+    def misfits(self, companions: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """Return the names of other entries that a checkpoint lacks, and of those it has too many.
+
+        Args:
+            companions: The nodes of the companions in its document.
+        """
+
 
 class SetEntry:
     """Give a mapping another entry, or none with ``ABSENT``.

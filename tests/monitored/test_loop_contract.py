@@ -452,11 +452,11 @@ def test_other_loops_than_those_that_were_saved_are_refused(tmp_path):
 
     with pytest.raises(Killed):
         run(range(5), kill=True)
-    with pytest.raises(CheckpointMismatchError, match=r"steps\(\) number 1 is of kind 'count'"):
+    with pytest.raises(CheckpointMismatchError, match=r"number 1 is a loop over a count, and"):
         run(5)
     with pytest.raises(CheckpointMismatchError, match=r"after 2 items of a sequence, and this one"):
         run([1])
-    with pytest.raises(CheckpointMismatchError, match="iteration 1 of this program"):
+    with pytest.raises(CheckpointMismatchError, match=r"saved in steps\(\) number 1, and this"):
         with rl.Loop(tmp_path, {"n": 1}):
             pass
 
@@ -660,3 +660,41 @@ def test_the_checkpoint_with_the_best_reported_value_is_kept(tmp_path, caplog):
 def test_a_best_value_that_is_never_reported_is_warned_of_once(tmp_path, caplog):
     train_with_losses(tmp_path, [3.0, 1.0, 2.0], name="acuracy", save_steps=1)
     assert caplog.text.count("without a value of 'acuracy'") == 1
+
+
+# -- values that are reported -------------------------------------------------------------------------
+
+
+def test_a_complex_number_is_reported_without_a_summary(tmp_path):
+    with rl.Loop(tmp_path, {"n": 0}, save_steps=1, summary_steps=1) as loop:
+        for _ in loop.steps(2):
+            loop.report(pole=1j, poles=np.array(2j), loss=0.5)
+        loop.report(last=3j)
+        assert loop.session.run(["pole", "poles", "last"]) == [1j, 2j, 3j]
+        assert np.isnan(loop.mean("pole"))
+        assert loop.mean("loss") == 0.5
+    assert "pole" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_0d_array_is_reported_as_it_was_then():
+    total = np.array(0.0)
+    with rl.Loop(state={"total": total}) as loop:
+        for _ in loop.steps(3):
+            total += 1
+            loop.report(sum=total)
+        total += 10
+        assert loop.session.run("sum") == 3.0
+        loop.report(between=total)
+        total += 10
+        assert loop.session.run("between") == 13.0
+        for _ in loop.steps(3):
+            total[...] = 5
+            loop.report(sum=total)
+            break
+        total += 10
+        assert loop.session.run("sum") == 5.0
+
+
+def test_a_state_in_the_place_of_the_folder_is_refused():
+    with pytest.raises(TypeError, match=r"path or None, got a dict; .* Loop\(None, state\)"):
+        rl.Loop({"w": 1})

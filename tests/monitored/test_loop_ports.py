@@ -164,3 +164,44 @@ def test_an_array_of_the_form_that_was_saved_is_restored_in_place(tmp_path):
         return w.tolist()
 
     assert [run(), run()] == [[1.0, 1.0], [2.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "problem"),
+    [
+        ({"w": 1}, {"w": 1, "lr": 0.1}, r"missing in the file \(1\):\n  lr"),
+        ({"w": 1, "lr": 0.1}, {"w": 1}, r"unexpected in the file \(1\):\n  lr"),
+        ({"w": 1, "lr": 0.1}, {"w": 1, "rate": 0.1}, r"missing in the file \(1\):\n  rate"),
+        ({"w": 1, "b": None}, {"w": 1}, r"unexpected in the file \(1\):\n  b"),
+    ],
+)
+def test_a_number_that_only_one_program_starts_with_is_refused_by_name(
+    tmp_path, then, now, problem
+):
+    def run(state):
+        with rl.Loop(tmp_path, state, save_steps=1) as loop:
+            for _ in loop.steps(4):
+                loop.request_stop()
+        return state
+
+    run(then)
+    with pytest.raises(rl.errors.CheckpointMismatchError, match=problem) as caught:
+        run(now)
+    assert "another folder" in caught.value.__notes__[0]
+    assert "scaffold" not in caught.value.__notes__[0]
+    assert run(then) == then
+
+
+def test_numbers_that_passes_add_and_delete_come_and_go(tmp_path):
+    def run(folder, stop=None):
+        state = {"n": 0, "warmup": 1}
+        with rl.Loop(folder, state, save_steps=1) as loop:
+            for step in loop.steps(4):
+                state.pop("warmup", None)
+                state["best"] = state.get("best", 0) + 1
+                if step == stop:
+                    loop.request_stop()
+        return state
+
+    run(tmp_path / "stopped", 1)
+    assert run(tmp_path / "stopped") == run(tmp_path / "straight") == {"n": 0, "best": 4}
