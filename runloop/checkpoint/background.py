@@ -42,6 +42,9 @@ class Worker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        # Held until start() returned: nobody may see a job whose thread was not started yet, and
+        # a new thread that ran at once would keep the GIL for a switch interval.
+        self._starting = threading.RLock()
         self._job: _Job | None = None
         self._finished: deque[tuple[Done, BaseException | None]] = deque()
 
@@ -49,18 +52,15 @@ class Worker:
     def busy(self) -> bool:
         """Whether a job is still running."""
         job = self._job
-        return job is not None and job.thread.is_alive()
+        return job is not None and (job.thread.ident is None or job.thread.is_alive())
 
     def start(self, work: Callable[[], object]) -> None:
         """Run ``work`` on a new thread; the caller has waited for the job before."""
         job = _Job()
-        # Without it the new thread would start running at once, and keep the GIL for a switch
-        # interval.
-        returned = threading.Lock()
 
         def run() -> None:
             try:
-                with returned:
+                with self._starting:
                     pass
                 work()
                 job.error = None
@@ -69,15 +69,15 @@ class Worker:
                 _log_failure(exc)
 
         job.thread = threading.Thread(target=run, name="runloop-checkpoint")
-        self._job = job
-        try:
-            with returned:
+        with self._starting:
+            self._job = job
+            try:
                 job.thread.start()
-        except BaseException:
-            # A Ctrl-C may arrive after the thread was started: then it has to be waited for.
-            if job.thread.ident is None:
-                self._job = None
-            raise
+            except BaseException:
+                # A Ctrl-C may arrive after the thread was started: then it has to be waited for.
+                if job.thread.ident is None:
+                    self._job = None
+                raise
 
     def when_done(self, callback: Done) -> None:
         """Let :meth:`poll` call ``callback`` when the job that was started last is done."""
@@ -94,10 +94,14 @@ class Worker:
 
         Raises:
             CheckpointTimeoutError: If the job takes longer than ``timeout_secs``.
+            RuntimeError: If this thread is starting a job, and a signal handler calls this.
         """
-        job = self._job
+        with self._starting:
+            job = self._job
         if job is None:
             return
+        if job.thread.ident is None:
+            raise RuntimeError("a signal handler waits for the save that it interrupted")
         job.thread.join(timeout_secs)
         if job.thread.is_alive():
             raise CheckpointTimeoutError(
@@ -110,9 +114,10 @@ class Worker:
 
     def poll(self) -> None:
         """Call the callbacks of what is done; raise the error of a job that nobody waited for."""
-        job = self._job
+        with self._starting:
+            job = self._job
         error = None
-        if job is not None and not job.thread.is_alive():
+        if job is not None and job.thread.ident is not None and not job.thread.is_alive():
             self._finish(job)
             error = job.error
         try:

@@ -6,7 +6,7 @@ Nothing is copied here and nothing is written. What can't be saved is refused by
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,7 +17,16 @@ from runloop.messages import nearest
 from runloop.session import Session, SessionState
 from runloop.state import pack, to_numpy
 
-__all__ = ["Array", "choose_variables", "collect", "nonfinite", "raw_session", "step_of"]
+__all__ = [
+    "Array",
+    "CurrentStep",
+    "choose_variables",
+    "collect",
+    "nonfinite",
+    "outdated_step",
+    "raw_session",
+    "step_of",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -139,8 +148,31 @@ def raw_session(session: Any, verb: str) -> Session:
     return raw
 
 
+class CurrentStep(int):
+    """A step that was just read, for ``Saver.save``: the one of the moment of the copy is saved.
+
+    Another thread may train between the reading and the copy. A saver that is not runloop's sees
+    an int.
+
+    Attributes:
+        name: The variable that counts the steps.
+        saved: The step that was saved; before that, the one that was read.
+    """
+
+    name: str
+    saved: int
+
+    def __new__(cls, step: Any, name: str) -> Self:
+        """Make it of a step and the name of the variable that it was read from."""
+        self = super().__new__(cls, step)
+        self.name, self.saved = name, int(step)
+        return self
+
+
 def step_of(session: Session, state: SessionState, global_step: Any) -> int | None:
     """Return the step of ``state`` that the caller asks for; without one, the graph's.
+
+    A :class:`CurrentStep` is told which one that is.
 
     Raises:
         ValueError: If it does not fit into 64 bits.
@@ -149,7 +181,10 @@ def step_of(session: Session, state: SessionState, global_step: Any) -> int | No
         counted = state.variables.get(GLOBAL_STEP)
         return None if counted is None else int(counted)
     step = global_step
-    if not isinstance(step, (int, np.integer)):
+    if isinstance(step, CurrentStep):
+        current, step = step, int(state.variables.get(step.name, step))
+        current.saved = step
+    elif not isinstance(step, (int, np.integer)):
         name = str(getattr(global_step, "name", global_step)).removesuffix(":0")
         # From the state, where it can be: another thread may train on meanwhile.
         known = name in state.variables
@@ -158,3 +193,21 @@ def step_of(session: Session, state: SessionState, global_step: Any) -> int | No
     if not -(2**63) < step < 2**63:
         raise ValueError(f"global_step must fit into 64 bits, got {step.bit_length()} bits")
     return step
+
+
+def outdated_step(state: SessionState, global_step: Any) -> str | None:
+    """Return what to warn of if ``global_step`` is an int and ``state`` is at a later step.
+
+    So it is if another thread trained meanwhile. A number ahead of the step can only be meant.
+    """
+    counted = state.variables.get(GLOBAL_STEP)
+    if counted is None or isinstance(global_step, CurrentStep):
+        return None
+    if not isinstance(global_step, (int, np.integer)) or int(counted) <= int(global_step):
+        return None
+    return (
+        f"Saver.save was given global_step={int(global_step)}, but the state that it saved has "
+        f"{GLOBAL_STEP} {int(counted)}: the file is called {int(global_step)}. To number files by "
+        f"the step that they hold, pass global_step={GLOBAL_STEP!r}; to number them by something "
+        f"else, such as epochs, put the number into save_path"
+    )

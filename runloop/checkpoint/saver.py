@@ -17,6 +17,7 @@ from runloop.checkpoint.collect import (
     choose_variables,
     collect,
     nonfinite,
+    outdated_step,
     raw_session,
     step_of,
 )
@@ -48,9 +49,10 @@ class Saver:
     other processes until :meth:`close`, or until the saver is garbage-collected.
 
     Several threads may use one saver: saves and restores take turns, and each file holds the
-    variables of one moment, the one that its name says if ``global_step`` is a variable or its
-    name. Attached objects are read while they are live: while a save takes them, no other thread
-    may change them. A copy of a saver (``copy.deepcopy``, ``pickle``) has the same settings and
+    variables of one moment. Its name says which, if ``global_step`` is a variable or its name.
+    Attached objects and hooks' state are read after that moment, one after the other, while they
+    are live: a thread that changes them during :meth:`save` (with ``background``, too: the copy is
+    made before it returns) must be kept out by the program. A copy of a saver (``copy.deepcopy``, ``pickle``) has the same settings and
     shares nothing else.
 
     Args:
@@ -121,6 +123,7 @@ class Saver:
         self._unreported = 0  # checkpoints that were saved without a value of the metric
         self._copies: Copies | None = None
         self._worker = Worker()
+        self._has_warned_of_step = False
 
     def __getstate__(self) -> dict[str, Any]:
         own = {"_turn", "_doing", "_manager", "_format_check", "_layout", "_copies", "_worker"}
@@ -151,7 +154,8 @@ class Saver:
             session: A ``Session``, or a monitored session.
             save_path: The data file without step and suffix; its folder is created.
             global_step: Goes into the name (``model.ckpt-100.safetensors``) and the document: a
-                variable or its name, for the value that is saved; or an int, taken as given.
+                variable or its name, for the value that is saved; or an int, taken as given. An
+                int that the session has left behind is a ``UserWarning``, once.
             checkpoint_dir: Where the state file is: by default the folder of the data file, or a
                 folder above it.
             metrics: ``{name: value}`` to be kept with the checkpoint and for ``keep_best``.
@@ -203,6 +207,10 @@ class Saver:
                     from runloop.checkpoint.payload import LiveArrays  # only to save
 
                     manager.save(record, LiveArrays(layout, arrays), document)
+                outdated = outdated_step(state, global_step)
+                if outdated is not None and not self._has_warned_of_step:
+                    self._has_warned_of_step = True
+                    warned.append(outdated)
                 for text in warned:  # last: where warnings are errors, the checkpoint is there
                     warnings.warn(text, UserWarning, stacklevel=3)
                 return os.path.join(folder, name)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runloop.checkpoint import Saver
+from runloop.checkpoint.collect import CurrentStep
 from runloop.checkpoint.layout import SUFFIX
 from runloop.errors import CheckpointError, CheckpointWriteError
 from runloop.graph import get_default_graph
@@ -44,7 +45,8 @@ class CheckpointSaverListener:
 
         Args:
             session: The session below the hooks.
-            global_step_value: The step that is about to be saved.
+            global_step_value: The step that is about to be saved. If another thread trains at
+                the same time, a later one may be saved; :meth:`after_save` is told which.
 
         Returns:
             ``{name: value}`` of metrics, kept with the checkpoint and used by ``KeepBest``; or
@@ -78,6 +80,9 @@ class CheckpointSaverHook(SessionRunHook):
     until every hook has seen the step. The timer restarts only when a save succeeded: after a
     failed save whose error is caught, the next step tries again. A state that
     ``reject_nonfinite`` refuses is tried again after the next interval.
+
+    Other threads may train in the session: a file is called by the step of the variables in it. A
+    saver that is not runloop's gets the step that was read before its ``save``.
 
     With a background saver, the next method of the hook raises an error of the writing, at the
     latest ``end``. On every way out of the session, the writing is waited for, for as long as the
@@ -132,6 +137,8 @@ class CheckpointSaverHook(SessionRunHook):
     _session: Any = None
     _pending_step: Any = None  # of a background save that is not announced yet
     _wants_stop = False  # a listener asked to stop
+    _asked_step: Any = None  # of the last save; another thread may have trained before the copy
+    _saved_step: Any = None
 
     def _set_steps_per_run(self, steps_per_run: int) -> None:
         """Say how many steps a run makes at most, so that the step is read less often."""
@@ -241,15 +248,20 @@ class CheckpointSaverHook(SessionRunHook):
             saver.save(session, self._save_path, global_step=step)
             self._timer.update_last_triggered_step(step)
             return self._announce(session, step)
+        current = CurrentStep(step, str(self._global_step_tensor.name).removesuffix(":0"))
         path = saver.save(
             session,
             self._save_path,
-            global_step=step,
+            global_step=current,
             checkpoint_dir=self._checkpoint_dir,
             metrics=metrics,
         )
         if path is None:  # refused, and logged by the saver
             return False
+        self._asked_step = step
+        if current.saved != step:
+            step = type(step)(current.saved)
+        self._saved_step = step
         if saver.background:
             may_stop = not self._is_first
             self._pending_step = step
@@ -270,6 +282,8 @@ class CheckpointSaverHook(SessionRunHook):
 
     def _note_saved(self, step: Any) -> None:
         """Restart the timer, unless that is done: a subclass's ``_save`` need not do it."""
+        if self._asked_step is not None and step == self._asked_step:
+            step = self._saved_step
         if self._timer.last_triggered_step() != step:
             self._timer.update_last_triggered_step(step)
 

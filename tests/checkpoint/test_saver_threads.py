@@ -1,9 +1,11 @@
 """Several threads with one saver: each file holds the state that its name says."""
 
 import copy
+import logging
 import os
 import tempfile
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from runloop.checkpoint import saver as saver_module
 from runloop.checkpoint.files import Files
 from runloop.errors import CheckpointWriteError
 from runloop.graph import Graph, get_or_create_global_step
+from runloop.hooks import CheckpointSaverHook
+from runloop.run import RunArgs, RunContext, RunValues
 from runloop.session import Session
 from tests.checkpoint.programs import make_session
 from tests.checkpoint.schedules import Schedule
@@ -162,6 +166,66 @@ def test_each_file_holds_the_state_that_its_name_says_in_every_schedule(data):
     check_schedules(data)
 
 
+def test_nobody_sees_a_background_save_whose_thread_was_not_started_yet(tmp_path):
+    seen = []
+
+    class Watched(threading.Thread):
+        def start(self):
+            other = threading.Thread(target=look)
+            other.start()
+            other.join(0.05)  # it waits for start() to return
+            super().start()
+            others.append(other)
+
+    def look():
+        try:
+            saver.poll()
+            saver.wait()
+        except BaseException as exc:
+            seen.append(exc)
+
+    others, saver, session = [], Saver(background=True), make_session(step=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            background,
+            "threading",
+            SimpleNamespace(Thread=Watched, Lock=threading.Lock, RLock=threading.RLock),
+        )
+        saver.save(session, tmp_path / "m", 1)
+    for other in others:
+        other.join()
+    saver.close()
+    assert seen == []
+    assert len(others) == 1
+
+
+@pytest.mark.parametrize("call", ["wait", "poll"])
+def test_a_signal_handler_inside_of_the_start_of_a_background_save_does_not_hang(call, tmp_path):
+    raised = []
+
+    class Interrupted(threading.Thread):
+        def start(self):
+            assert saver.busy
+            try:
+                getattr(saver, call)()
+            except RuntimeError as exc:
+                raised.append(str(exc))
+            super().start()
+
+    saver = Saver(background=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            background,
+            "threading",
+            SimpleNamespace(Thread=Interrupted, Lock=threading.Lock, RLock=threading.RLock),
+        )
+        saver.save(make_session(step=1), tmp_path / "m", 1)
+    saver.close()
+    told = ["a signal handler waits for the save that it interrupted"]
+    assert raised == (told if call == "wait" else [])
+    assert (tmp_path / "m-1.safetensors").exists()
+
+
 @pytest.mark.long
 @settings(max_examples=5_000, deadline=None)
 @given(st.data())
@@ -281,3 +345,179 @@ def test_a_copy_of_a_saver_has_its_settings_and_shares_nothing_else(tmp_path):
     with CheckpointReader(tmp_path / "other" / "m-1") as reader:
         assert reader.names() == ["params/b", "w"]
     assert sorted(p.name for p in tmp_path.glob("m-*")) == ["m-2.safetensors"]
+
+
+class Told:
+    """A listener that remembers what it was told."""
+
+    def __init__(self):
+        self.before, self.after = [], []
+
+    def begin(self): ...
+
+    def before_save(self, session, step):
+        self.before.append(int(step))
+
+    def after_save(self, session, step):
+        assert type(step) is np.int64
+        self.after.append(int(step))
+
+    def end(self, session, step): ...
+
+
+def check_hook(choose, is_background, runs=2):
+    """One thread drives a hook, another trains; return the listener and the hook's last mark."""
+    schedule = Schedule(choose)
+
+    class Yielding(Session):
+        def state(self):
+            schedule.pause()
+            return super().state()
+
+    session, told = make_program(Yielding), Told()
+
+    def drive():
+        hook.after_create_session(session, None)
+        for _ in range(runs):
+            context = RunContext(RunArgs(None), session)
+            hook.before_run(context)
+            step = session.run("global_step")
+            with alone:
+                train(session)
+            hook.after_run(context, RunValues(step, None, None))
+        hook.end(session)
+
+    def train_on():
+        for _ in range(4):
+            schedule.pause()
+            with alone:
+                train(session)
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background, "threading", schedule.threading)
+        patch.setattr(saver_module, "threading", schedule.threading)
+        with files.use(YieldingFiles(schedule)):
+            saver = Saver(background=is_background, max_to_keep=None)
+        hook = CheckpointSaverHook(folder, save_steps=1, saver=saver, listeners=[told])
+        with session.graph.as_default():
+            hook.begin()
+        train(session)
+        alone = schedule.threading.Lock()
+        schedule.spawn(drive)
+        schedule.spawn(train_on)
+        assert schedule.run() == []
+        saver.close()
+        steps = check_files(folder)
+        assert sorted(set(told.after)) == sorted(steps)
+        assert hook._timer.last_triggered_step() == max(steps)
+    return told
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 1), max_size=120), st.booleans())
+def test_what_a_hook_saves_is_of_the_step_that_its_name_says_in_every_schedule(picks, background):
+    choices = iter(picks)
+    check_hook(lambda count: next(choices, 0) % count, background)
+
+
+@pytest.mark.parametrize("is_background", [False, True])
+def test_a_hook_announces_the_step_that_was_saved_if_another_thread_trained_on(is_background):
+    # The hook reads the step; then the trainer trains to its end, and the state is taken.
+    first = iter([0, 0])
+    told = check_hook(lambda count: next(first, count - 1), is_background, runs=0)
+    assert told.before == [1]
+    assert told.after == [5]
+
+
+def test_a_saver_that_overrides_save_gets_an_int_from_the_hook(tmp_path):
+    session, seen = make_program(), []
+
+    class Mine(Saver):
+        def save(self, session, save_path, global_step=None, **options):
+            seen.append((isinstance(global_step, int), f"{global_step:d}"))
+            train(session)  # as another thread may
+            return super().save(session, save_path, global_step, **options)
+
+    hook = CheckpointSaverHook(tmp_path, save_steps=1, saver=Mine())
+    with session.graph.as_default():
+        hook.begin()
+    hook.after_create_session(session, None)
+    assert seen == [(True, "0")]
+    assert check_files(tmp_path) == [1]
+
+
+def test_an_int_that_the_session_has_left_behind_is_warned_of_once(tmp_path):
+    session, saver = make_program(), Saver()
+    for _ in range(3):
+        train(session)
+    with pytest.warns(UserWarning, match="global_step=2, but the state that it saved has global_s"):
+        path = saver.save(session, tmp_path / "m", 2)
+    assert path == str(tmp_path / "m-2.safetensors")  # the user's choice, and it is on disk
+    saver.save(session, tmp_path / "m", 1)  # once is enough
+    Saver().save(session, tmp_path / "ahead" / "m", 7)
+    Saver().save(session, tmp_path / "same" / "m", 3)
+    Saver(["a"]).save(session, tmp_path / "name" / "m", "global_step")
+    saver.close()
+
+
+class Broken(logging.Handler):
+    """A handler that raises from its emit, as one whose disk is full may."""
+
+    def emit(self, record):
+        raise OSError(28, "the log's own disk is full")
+
+
+class Full(Files):
+    def create(self, path):
+        raise OSError(28, "full")
+
+
+@pytest.fixture
+def broken_log():
+    handler = Broken()
+    logger = logging.getLogger("runloop")
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.setLevel(level)
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("is_background", [False, True])
+def test_a_log_handler_that_raises_does_not_hide_that_a_save_failed(
+    tmp_path, is_background, broken_log
+):
+    with files.use(Full()):
+        saver = Saver(background=is_background)
+    session = make_session()
+
+    def save():
+        saver.save(session, tmp_path / "m", 1)
+        saver.wait()
+
+    with pytest.raises(CheckpointWriteError, match="not saved: full"):
+        save()
+    saver.wait()  # raised once
+    saver.close()
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_log_handler_that_raises_leaves_a_background_failure_to_poll_and_to_close(
+    tmp_path, broken_log
+):
+    session = make_session()
+    for finish in ("poll", "close", "wait", "save"):
+        with files.use(Full()):
+            saver = Saver(background=True)
+        saver.save(session, tmp_path / "m", 1)
+        saver._worker._job.thread.join()
+        calls = {
+            "poll": saver.poll,
+            "close": saver.close,
+            "wait": saver.wait,
+            "save": lambda: saver.save(session, tmp_path / "m", 2),  # noqa: B023  # called below
+        }
+        with pytest.raises(CheckpointWriteError, match="not saved: full"):
+            calls[finish]()
+        saver.close()

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from runloop import checkpoint
 from runloop.compat._tf import clock
 from runloop.errors import CheckpointNotFoundError
-from runloop.graph.handles import VariableHandle
 
 __all__ = [
     "Saver",
@@ -143,8 +142,6 @@ class Saver(checkpoint.Saver):
             raise ValueError(
                 "Saver.save: write_state=False is not supported; save into a separate folder instead"
             )
-        if isinstance(global_step, VariableHandle):
-            global_step = sess.run(global_step)
         path = super().save(
             sess,
             save_path,
