@@ -2,7 +2,8 @@
 
 Attached arrays are written into, so that everybody who holds one, or a view of it, sees the saved
 contents. Arrays that share memory are looked at together: if the file holds the same bytes for
-what they share, all of them are written into, and if not, those that differ must be replaced.
+what they share, all of them are written into, and if not, those that differ must be replaced, which
+is said by name.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Exchange:
         return self._name
 
 
-def place(reads: list[tuple[Read, Array]]) -> list[Exchange]:
+def place(reads: list[tuple[Read, Array]]) -> tuple[list[Exchange], list[str]]:
     """Decide for each array that was read where it goes, and give each ``read`` its value.
 
     Args:
@@ -75,13 +76,15 @@ def place(reads: list[tuple[Read, Array]]) -> list[Exchange]:
             will hold what was saved anyway.
 
     Returns:
-        What is to be written in place.
+        What is to be written in place, and a sentence for each array that shared memory with
+        another one and no longer will.
 
     Raises:
         CheckpointMismatchError: If an array can be neither; nothing was touched.
     """
     in_place: list[tuple[Read, Array, Array]] = []
     replaced: dict[int, list[tuple[Read, Array]]] = {}
+    separated: list[str] = []
     memory = [_memory_of(read.current) if read.in_place else None for read, _ in reads]
     for (read, new), here in zip(reads, memory, strict=True):
         if here is None or here.size == 0:
@@ -100,11 +103,11 @@ def place(reads: list[tuple[Read, Array]]) -> list[Exchange]:
             read.value = read.current
             in_place.append((read, here, new))
         else:
-            in_place += _settle(group, replaced)
+            in_place += _settle(group, replaced, separated)
     size = min(CHUNK_BYTES, max((here.nbytes for _, here, _ in in_place), default=0))
     row = max((_largest_block(here) for _, here, _ in in_place), default=0)
     buffer = np.empty(max(size, row), np.uint8)
-    return [Exchange(read.name, here, new, buffer) for read, here, new in in_place]
+    return [Exchange(read.name, here, new, buffer) for read, here, new in in_place], separated
 
 
 def _largest_block(array: Array) -> int:
@@ -175,7 +178,9 @@ def _groups(members: list[_Member]) -> list[list[_Member]]:
 
 
 def _settle(
-    group: list[_Member], replaced: dict[int, list[tuple[Read, Array]]]
+    group: list[_Member],
+    replaced: dict[int, list[tuple[Read, Array]]],
+    separated: list[str],
 ) -> list[tuple[Read, Array, Array]]:
     """Return which of the arrays that share memory are written into; the others are replaced.
 
@@ -185,7 +190,7 @@ def _settle(
     high = max(_bounds(here)[1] for here, _, _ in group)
     image = np.zeros(high - low, np.uint8)
     written = np.zeros(high - low, bool)
-    in_place = []
+    in_place: list[tuple[Read, Array, Array]] = []
     rest = []
     # What can't be replaced goes first, and so is written into if anything is.
     for here, read, new in sorted(group, key=lambda member: member[1].replaceable):
@@ -196,6 +201,7 @@ def _settle(
         fresh = _bytes_of(new)
         if bool((known & (there != fresh)).any()):
             _replace(read, new, replaced)
+            _note(separated, read, here, in_place)
             continue
         there[...] = fresh
         known[...] = True
@@ -207,7 +213,19 @@ def _settle(
             read.value = read.current  # it will show what was saved
         else:
             _replace(read, new, replaced)
+            _note(separated, read, here, in_place)
     return in_place
+
+
+def _note(
+    separated: list[str], read: Read, here: Array, in_place: list[tuple[Read, Array, Array]]
+) -> None:
+    others = [other.name for other, array, _ in in_place if np.may_share_memory(here, array)]
+    if others:
+        separated.append(
+            f"{read.name} shared memory with {others[0]}, and the file holds other contents for "
+            f"each; {read.name} is an array that shares no memory now"
+        )
 
 
 def _same_place(here: Array, low: int, memory: Array) -> Array:

@@ -7,6 +7,7 @@ then is anything touched, and whatever fails even so, a hook that does not take 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -178,6 +179,10 @@ def restore(
 
     Whatever is raised, a ``MemoryError`` too: the session, its objects and its hooks are as they
     were; a note on the exception names an object that did not take its former state back.
+
+    Warns:
+        UserWarning: If arrays shared memory, or a list or dict stood in two places, and the file
+            holds other contents for each: they come apart.
     """
     state = session.state()
     matching = Matching(
@@ -190,8 +195,10 @@ def restore(
     if strict:
         _refuse_misfits(report, name_filter, [*variables, *state.attached])
     with _understood(reader):
-        changes = _stage(session, reader, matching, new, name_filter, state)
+        changes, separated = _stage(session, reader, matching, new, name_filter, state)
         make_all(changes)
+    for text in separated:  # last: where warnings are errors, the restore is done
+        warnings.warn(f"{printable(reader.path)}: {text}", UserWarning, stacklevel=4)
     return report
 
 
@@ -313,9 +320,9 @@ def _stage(
     new: Mapping[str, Read],
     name_filter: NameFilter,
     state: SessionState,
-) -> list[Change]:
-    """Read and build everything that is new; touches nothing."""
-    exchanges = place([(read, _new_array(read, reader)) for read in matching.reads])
+) -> tuple[list[Change], list[str]]:
+    """Read and build everything that is new, and say what comes apart; touches nothing."""
+    exchanges, separated = place([(read, _new_array(read, reader)) for read in matching.reads])
     nodes = reader.document.hooks if reader.document else {}
     later = {}
     for name, node in nodes.items():
@@ -337,7 +344,7 @@ def _stage(
         for change in reversed(changes):
             change.undo()
 
-    return [*changes, _Finish(session, later, undo_all)]
+    return [*changes, _Finish(session, later, undo_all)], [*separated, *matching.separated]
 
 
 def _new_array(read: Read, reader: CheckpointReader) -> np.ndarray[Any, Any]:

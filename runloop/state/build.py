@@ -15,7 +15,7 @@ from runloop.errors import CheckpointMismatchError
 from runloop.messages import describe, text_of
 from runloop.state.attributes import Attributes
 from runloop.state.changes import Change, GiveState, Refill, Refills, same_value
-from runloop.state.decode import ABSENT, Decoder, TensorSource, decode, same_plain, tag_of
+from runloop.state.decode import ABSENT, Decoder, TensorSource, decode, keyed, same_plain, tag_of
 from runloop.state.kinds import Kind, is_array, is_container, kind_named, kind_of
 from runloop.state.subclasses import can_be_made, what_only_the_program_makes
 
@@ -194,7 +194,7 @@ def node_members(live: Any, node: Any) -> dict[Any, Any] | None:
         if tag != "$dict":
             return None
         try:
-            return {decode(key, _NOTHING): item for key, item in node["$dict"]}
+            return keyed((decode(key, _NOTHING), item) for key, item in node["$dict"])
         except (TypeError, ValueError):
             return None
     nodes = node["$tuple"] if tag == "$tuple" else node

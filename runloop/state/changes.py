@@ -183,12 +183,18 @@ def _fill(container: Any, content: Any, other: Any) -> None:
 
 
 class Refills:
-    """Which containers get which members; one that is reached twice gets the same twice."""
+    """Which containers get which members; one that is reached twice gets the same twice.
+
+    Attributes:
+        changes: What is to be done.
+        separated: A sentence for each container that stood in two places and no longer will.
+    """
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Any, Any]] = {}
         self._shared: dict[tuple[int, type], tuple[Any, Any]] = {}
         self.changes: list[Refill] = []
+        self.separated: list[str] = []
 
     def container(
         self, live: Any, content: Any, path: str = "", *, replaceable: bool = True
@@ -220,6 +226,10 @@ class Refills:
                 f"{path}: one {type(live).__name__} stands in two places, and two were saved that "
                 f"differ; nothing was restored"
             )
+        self.separated.append(
+            f"{path}: one {type(live).__name__} stood in two places, and two were saved that "
+            f"differ; they are two now"
+        )
         return replace_members(live, content)
 
     def shared(self, live: Any, value: Any) -> Any:

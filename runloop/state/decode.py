@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from math import copysign, prod
@@ -28,6 +29,7 @@ __all__ = [
     "TensorSource",
     "check_form",
     "decode",
+    "keyed",
     "reference_of",
     "references",
     "same_plain",
@@ -35,6 +37,9 @@ __all__ = [
 ]
 
 _WITH_TENSOR = frozenset({"$tensor", "$torch", "$jax", "$bytes"})
+# Integers can be chosen so that all have one hash, and a dict of them takes quadratic time.
+# Honest keys hardly ever share one.
+_MOST_WITH_ONE_HASH = 50
 
 
 class _Absent:
@@ -207,7 +212,7 @@ class Decoder:
             return self.plain(node, live)
         tag = tag_of(node)
         if tag is None:
-            return self._mapping(list(node.items()), live)
+            return self._mapping(node.items(), live)
         make = self._tags.get(tag)
         if make is None:
             raise ValueError(f"unknown kind of value {tag[:40]!r}; is it of a newer runloop?")
@@ -271,10 +276,10 @@ class Decoder:
             self.value(node, there[i] if i < len(there) else ABSENT) for i, node in enumerate(nodes)
         ]
 
-    def _mapping(self, pairs: list[tuple[Any, Any]], live: Any) -> Any:
+    def _mapping(self, pairs: Iterable[tuple[Any, Any]], live: Any) -> Any:
         kept = live if isinstance(live, Mapping) else ABSENT
         there = {} if kept is ABSENT else kept
-        made = {key: self.value(node, there.get(key, ABSENT)) for key, node in pairs}
+        made = {key: self.value(node, there.get(key, ABSENT)) for key, node in keyed(pairs).items()}
         _check_if_generator(made)
         return made if kept is ABSENT else self.keep(kept, made)
 
@@ -322,6 +327,27 @@ class Decoder:
         del live
         real, imag = (self.value(part) for part in _parts(given, 2))
         return complex(real, imag)
+
+
+def keyed(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return ``dict(pairs)``, in linear time whatever the keys are.
+
+    Raises:
+        TypeError: If a key has no hash.
+        ValueError: If there is a duplicate key, or more than 50 keys have one hash.
+    """
+    pairs = [*pairs]
+    if any(type(key) is not str for key, _ in pairs):  # nobody can choose the hash of a string
+        (_, most), *_ = Counter([hash(key) for key, _ in pairs]).most_common(1)
+        if most > _MOST_WITH_ONE_HASH:
+            raise ValueError(
+                f"{most} keys of one mapping have the same hash, and at most "
+                f"{_MOST_WITH_ONE_HASH} may"
+            )
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a mapping in the document has a duplicate key")
+    return made
 
 
 def _parts(given: Any, count: int) -> list[Any]:

@@ -438,6 +438,11 @@ class Matching:
         return [*self._builder.states]
 
     @property
+    def separated(self) -> list[str]:
+        """After :meth:`stage`: what was one container in two places, and no longer will be."""
+        return self._builder.refills.separated
+
+    @property
     def containers(self) -> list[Change]:
         """After :meth:`stage`: the containers, attributes and entries that get other members."""
         return [*self._builder.refills.changes, *self._builder.set_attributes, *self._entries]

@@ -39,6 +39,7 @@ import numpy as np
 
 from runloop.state.arrays import is_key, key_implementation, to_numpy
 from runloop.state.attributes import Attributes
+from runloop.state.decode import keyed
 from runloop.state.dtypes import storage_of
 from runloop.state.kinds import is_array, is_container, kind_of
 from runloop.state.subclasses import about, is_known
@@ -193,6 +194,10 @@ class Packer:
             pairs.append((key, node))
         if plain:
             return dict(pairs)
+        try:
+            keyed(pairs)
+        except ValueError as exc:  # what can be saved can be restored
+            raise TypeError(f"{path} can't be stored: {exc}") from exc
         return {"$dict": [[self.node(f"{path} (a key)", key), node] for key, node in pairs]}
 
     def _scalar(self, path: str, value: np.generic) -> Any:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 
 import pytest
 
@@ -132,6 +133,24 @@ def test_the_lock_is_given_back(tmp_path):
     saver.save(make_session(), tmp_path / "m", 2)
     del saver  # so does a saver that nobody has any more
     assert not (tmp_path / LOCK_FILE).exists()
+
+
+@pytest.mark.parametrize("in_a_cycle", [False, True])
+def test_a_lock_that_nobody_refers_to_closes_its_file_without_a_warning(tmp_path, in_a_cycle):
+    lock = FolderLock(str(tmp_path))
+    lock.acquire()
+    held = lock._held
+    lock._held = None  # as a Ctrl-C in the middle of a release leaves it
+    fd = held.file.fileno()
+    if in_a_cycle:
+        held.itself = held
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del held
+        gc.collect()
+    assert not caught
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
 
 
 def test_a_child_by_fork_does_not_hold_its_parents_lock(tmp_path):

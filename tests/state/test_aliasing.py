@@ -165,7 +165,8 @@ def test_views_that_were_saved_different_come_apart_and_the_contents_come_out(tm
     v = np.zeros(6)
     params = {"flat": v, "w": v[:4].reshape(2, 2), "b": v[4:]}
     tail = params["b"]
-    Saver().restore(session_of(p=params), path)
+    with pytest.warns(UserWarning, match=r"m\.safetensors: p/w shared memory with p/flat, and"):
+        Saver().restore(session_of(p=params), path)
     np.testing.assert_equal(params, saved)
     assert params["flat"] is v
     assert params["b"] is tail
@@ -176,6 +177,17 @@ def test_views_that_were_saved_different_come_apart_and_the_contents_come_out(tm
         path = Saver().save(both, tmp_path / "n")
         Saver().restore(session_of(p=(w, w[:])), path)
     assert w.tolist() == [0] * 6
+
+
+def test_a_read_only_view_that_was_saved_different_comes_apart_and_says_so(tmp_path):
+    saved = {"w": np.arange(3.0), "view": np.full((2, 3), 7.0)}
+    path = Saver().save(session_of(p=saved), tmp_path / "m")
+    w = np.zeros(3)
+    params = {"w": w, "view": np.broadcast_to(w, (2, 3))}
+    with pytest.warns(UserWarning, match="p/view shared memory with p/w, and"):
+        Saver().restore(session_of(p=params), path)
+    np.testing.assert_equal(params, saved)
+    assert params["w"] is w
 
 
 def test_a_read_only_view_shows_what_was_saved_and_stays(tmp_path):
@@ -233,7 +245,8 @@ def test_one_object_in_two_places_that_were_saved_different_is_refused_or_comes_
     path = Saver().save(session_of(s={"a": [1], "b": [2], "n": 0}), tmp_path / "m")
     one = [0]
     state = {"a": one, "b": one, "n": 5}
-    Saver().restore(session_of(s=state), path)
+    with pytest.warns(UserWarning, match="s: one list stood in two places, and two were"):
+        Saver().restore(session_of(s=state), path)
     assert state == {"a": [1], "b": [2], "n": 0}
     rngs = {"a": np.random.default_rng(1), "b": np.random.default_rng(2)}
     path = Saver().save(session_of(s=rngs), tmp_path / "n")

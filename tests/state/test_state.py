@@ -364,7 +364,7 @@ def give_back(saved, current):
     matching.tree("x", current, json.loads(json.dumps(node)))
     if matching.missing or matching.missing_objects or matching.unexpected or matching.mismatched:
         return matching
-    exchanges = place([(read, source.read(read.source_name)) for read in matching.reads])
+    exchanges, _ = place([(read, source.read(read.source_name)) for read in matching.reads])
     matching.stage()
     make_all([*matching.states, *exchanges, *matching.containers])
     return matching

@@ -3,6 +3,7 @@
 import json
 import random
 import struct
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -13,7 +14,11 @@ import pytest
 from runloop.checkpoint import CheckpointReader, Saver
 from runloop.checkpoint.layout import CRC_KEY, DOCUMENT_KEY, PREFIX
 from runloop.errors import CheckpointError
+from runloop.graph import Graph
+from runloop.session import Session
+from runloop.state import pack
 from runloop.state.changes import same_value
+from runloop.state.decode import decode, keyed
 from runloop.state.small import put_small, take_small
 from tests.state.test_all_or_nothing import program, snapshot
 
@@ -99,6 +104,8 @@ def with_nodes(raw, change):
     return bytes(new) + raw[8 + length :]
 
 
+@pytest.mark.filterwarnings("ignore:.*shared memory:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*stood in two places:UserWarning")
 @pytest.mark.parametrize("count", [400, pytest.param(100_000, marks=pytest.mark.long)])
 def test_only_checkpoint_errors_come_out_of_a_mutated_document(tmp_path, count):
     path = Saver().save(program(3), tmp_path / "m")
@@ -155,3 +162,64 @@ def test_only_checkpoint_errors_come_out_of_mutated_small_state(count):
             put_small("state", state(), node[0])
         except CheckpointError:
             pass
+
+
+class Key:
+    """A key whose hash was chosen; counts how often two are compared."""
+
+    def __init__(self, number, hash_value, compared):
+        self.number, self.hash_value, self.compared = number, hash_value, compared
+
+    def __hash__(self):
+        return self.hash_value
+
+    def __eq__(self, other):
+        self.compared.append(1)
+        return self.number == other.number
+
+
+@pytest.mark.parametrize("with_one_hash", [1, 2, 50, 51, 2000])
+def test_keys_with_one_hash_are_compared_a_bounded_number_of_times(with_one_hash):
+    compared = []
+    pairs = [(Key(i, i // with_one_hash, compared), i) for i in range(2000)]
+    if with_one_hash > 50:
+        with pytest.raises(ValueError, match=f"{with_one_hash} keys of one mapping have the same"):
+            keyed(pairs)
+        assert not compared
+    else:
+        assert [*keyed(pairs).values()] == [*range(2000)]
+        assert len(compared) <= with_one_hash * len(pairs)
+
+
+P = sys.hash_info.modulus
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ([i * P + 5 for i in range(51)], "51 keys of one mapping have the same hash"),
+        ([{"$tuple": [i * P, "x"]} for i in range(51)], "51 keys of one mapping have the same"),
+        ([float(i) for i in (3, 4)] + [3], "a mapping in the document has a duplicate key"),
+    ],
+)
+@pytest.mark.parametrize("beside", [{}, {"w": {"$tensor": "p/w"}}])
+def test_keys_that_were_chosen_to_collide_are_refused(tmp_path, keys, says, beside):
+    graph = Graph()
+    graph.attach("p", state := {"w": np.zeros(1), "d": {1: 2}} if beside else {"d": {1: 2}})
+    session = Session(graph=graph)
+    path = Saver().save(session, tmp_path / "m")
+
+    def edit(document):
+        document["attached"]["p"] = {**beside, "d": {"$dict": [[key, 0] for key in keys]}}
+
+    Path(path).write_bytes(with_nodes(Path(path).read_bytes(), edit))
+    with pytest.raises(CheckpointError, match=says):
+        Saver().restore(session, path)
+    assert state["d"] == {1: 2}
+
+
+def test_what_could_not_be_restored_is_not_saved():
+    with pytest.raises(TypeError, match="p/d can't be stored: 51 keys of one mapping have the"):
+        pack("p", {"d": dict.fromkeys(i * P for i in range(51))})
+    keys = {i * P: i for i in range(50)} | {-1: "a", -2: "b", "x": 1, (1, 2): 3, None: 4}
+    assert decode(pack("p", keys)[1], None) == keys
