@@ -126,7 +126,7 @@ class Plan:
             new = [(v.index, store.checked(v, values[slot], who)) for v, slot, who in commits]
             store.commit(new, increment)
         elif increment:
-            store.commit((), increment)
+            store.advance(increment)
         for slot in shown:
             value = values[slot]
             if type(value) is np.ndarray and not value.ndim:

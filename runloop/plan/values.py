@@ -84,6 +84,12 @@ class SessionValues:
                 step = self.step_index
                 values[step] = views[step] = values[step] + increment
 
+    def advance(self, increment: int) -> None:
+        """Increase ``global_step``, as a commit of nothing else does in 40 ns more."""
+        values, step = self.values, self.step_index
+        with self.lock:
+            values[step] = self.views[step] = values[step] + increment
+
     def pull(self, source: Input) -> Any:
         """Return the next item of an input: a tuple with one member per name.
 
