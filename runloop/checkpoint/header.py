@@ -169,7 +169,7 @@ def _loads(raw: bytes, path: str) -> dict[str, Any]:
             raise CheckpointFormatError(
                 f"{path}: not a safetensors file: the header is not a JSON object"
             )
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = _DECODER.decode(text)
     except RecursionError as exc:
         raise CheckpointFormatError(
             f"{path}: the header is not valid JSON: it is nested too deep"
@@ -194,6 +194,10 @@ def _finite(text: str) -> float:
     if value - value != 0:
         raise ValueError(f"the number {text:.40} is too large")
     return value
+
+
+# `json.loads` would make one for every header.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _is_size(value: Any) -> bool:

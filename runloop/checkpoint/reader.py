@@ -27,6 +27,7 @@ from runloop.state.dtypes import dtype_of_code, named, storage_of
 
 __all__ = ["CheckpointReader"]
 
+_FIRST_BYTES = 4096  # holds most headers, so that one read is enough
 _PIECE_BYTES = 1 << 20  # stays in the cache between reading and checksum
 # A file this much longer than what is on disk of it, and a thousand times, is a hole and no
 # checkpoint. File systems that compress store zeros as holes, so smaller ratios are honest.
@@ -70,12 +71,14 @@ class CheckpointReader:
                     f"{self._shown}: the file is {self.size} bytes long, but nearly nothing of it "
                     f"is on disk"
                 )
-            first = self._pread_bytes(min(8, self.size), 0)
-            length = header_length(first, self.size, self._shown)
+            first = self._pread_bytes(min(_FIRST_BYTES, self.size), 0)
+            length = header_length(first[:8], self.size, self._shown)
             #: Offset of the first tensor in the file.
             self.data_start = 8 + length
+            is_short = self.data_start <= len(first)
+            raw = first[: self.data_start] if is_short else self._pread_bytes(self.data_start, 0)
             tensors, document, metadata = parse_header(
-                self._pread_bytes(self.data_start, 0), self.size - self.data_start, self._shown
+                raw, self.size - self.data_start, self._shown
             )
             self._tensors = tensors
             #: What runloop stored beside the tensors; ``None`` if another program wrote the file.
