@@ -140,7 +140,7 @@ def plan_row(count: int) -> Iterator[tuple[str, Measure]]:
     for index in range(count):
         # The name of its parameter says what an op takes.
         op = eval(f"lambda x{index}: x{index}")  # noqa: S307  # our own text
-        graph.op(op, outputs=f"x{index + 1}")
+        graph.op(op, name=f"op{index}", outputs=f"x{index + 1}")
     yield "plan: first run", lambda: cpu_secs(Session(graph=graph).run, f"x{count}")
 
 

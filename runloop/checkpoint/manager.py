@@ -98,9 +98,10 @@ class CheckpointManager:
             CheckpointLockedError: If another process saves here, or has saved here since this one
                 lost its lock.
             CheckpointReadError: If the folder can't be listed.
-            CheckpointWriteError: If a folder can't be made or locked, is a link, or the state
-                file is not a regular file.
+            CheckpointWriteError: If a name can't be encoded, a folder can't be made or locked or is
+                a link, or the state file is not a regular file.
         """
+        self._refuse_names(prefix)
         below = os.path.dirname(prefix)
         try:
             make_dirs(self._files, self._root)
@@ -132,6 +133,20 @@ class CheckpointManager:
         # Listed before another thread can write here, so its files are not in the list.
         lock.acquire(lambda: left_over.extend(temporaries(folder)))
         sweep(self._files, left_over)
+
+    def _refuse_names(self, prefix: str) -> None:
+        """Refuse names that no file can have in this locale, before anything is written."""
+        for name in (prefix, self.state_file):
+            path = os.path.join(self._root, name)
+            try:
+                os.fsencode(path)
+            except UnicodeEncodeError as exc:
+                raise CheckpointWriteError(
+                    errno.EILSEQ,
+                    f"the name can't be encoded for the file system ({exc}); choose another name, "
+                    f"or a UTF-8 locale",
+                    path,
+                ) from exc
 
     def _refuse_links(self, below: str) -> None:
         while below:

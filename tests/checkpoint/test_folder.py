@@ -232,6 +232,18 @@ print("done")
         assert f"{name}: not a regular file" in done.stdout or "is not a regular" in done.stdout
 
 
+@pytest.mark.parametrize("what", ["basename", "state file", "folder"])
+def test_a_name_that_the_locale_cant_encode_is_refused_before_anything_is_written(tmp_path, what):
+    name = "mod\ud800l"  # like é in a strictly ASCII locale
+    folder = tmp_path / name if what == "folder" else tmp_path
+    base, state_file = (name if what == "basename" else "m"), "checkpoint"
+    if what == "state file":
+        state_file = name
+    with pytest.raises(CheckpointWriteError, match="the name can't be encoded for the file system"):
+        Saver().save(make_session(), folder / base, 1, latest_filename=state_file)
+    assert os.listdir(tmp_path) == []
+
+
 # -- one writer -----------------------------------------------------------------------------------
 
 OTHER = """
