@@ -4,7 +4,7 @@
         saver = rl.Saver()            # does all its writing through recording_files
 
 Reading goes straight to the system, because it changes nothing on disk. :func:`open_regular` opens
-what may have been put there by somebody else.
+files that another program may have put there.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def latest_checkpoint(checkpoint_dir: Path, latest_filename: str | None = None) 
         try:
             return os.path.join(folder, locate(folder, name, {}))
         except CheckpointNotFoundError:
-            if name == before:  # no training has saved the next one meanwhile
+            if name == before:  # no training saved the next one in between
                 break
             before = name
     _logger.error("The state file names %s, which is not there.", os.path.join(folder, name or ""))

@@ -5,8 +5,8 @@ drops the lock when the process ends, however it ends. What the file says (proce
 for messages only: nobody takes a lock because its holder seems to be dead. The savers of one
 process share the lock. A child made by ``os.fork`` does not hold it, and does not keep it alive.
 
-The last saver of a process removes the file while it still holds the lock. Whoever had opened the
-file before then gets the lock of a file without a name, notices, and opens the file again.
+The last saver of a process removes the file while it still holds the lock. A process that opened
+the file before that locks a file without a name. It notices, and opens the file again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _LOOK_SECS = 0.001
 
 
 class _LockFile(io.FileIO):
-    """An open file that closes itself when nobody refers to it, which here is no mistake."""
+    """An open file that closes itself, without a warning, when nothing refers to it."""
 
     def __del__(self) -> None:
         self.close()
@@ -62,7 +62,7 @@ class _Held:
     """The lock of one folder, held by this process for all its savers there.
 
     It lives as long as a :class:`FolderLock` refers to it. So a Ctrl-C between any two
-    instructions leaves no lock behind that nobody can give back.
+    instructions never leaves a lock behind that nobody can release.
 
     Attributes:
         file: The open lock file.
@@ -79,14 +79,14 @@ class _Held:
 
 
 class _Process:
-    """What this process holds. A lock belongs to a process, so this is one object per process."""
+    """The locks that this process holds. A lock belongs to a process: one object per process."""
 
     def __init__(self) -> None:
         self.mutex = threading.RLock()
         self.held: weakref.WeakSet[_Held] = weakref.WeakSet()
 
     def before_fork(self) -> None:
-        """Let no other thread be half-way through taking a lock."""
+        """Wait until no other thread is half-way through taking a lock."""
         self.mutex.acquire()
 
     def after_fork_in_parent(self) -> None:
@@ -133,7 +133,7 @@ def _try_lock(fd: int) -> bool:
 
 
 def _read(fd: int) -> dict[str, Any] | None:
-    """Return who the lock file says holds the lock, if that can be read."""
+    """Return the holder that the lock file names, ``None`` if it can't be read."""
     try:
         os.lseek(fd, 0, os.SEEK_SET)
         content = json.loads(os.read(fd, 4096))
@@ -146,7 +146,7 @@ def _read(fd: int) -> dict[str, Any] | None:
 
 
 def _write(fd: int) -> None:
-    """Say in the lock file who holds the lock. A full disk is no reason to refuse it."""
+    """Write into the lock file who holds the lock. The lock counts even if the disk is full."""
     import socket  # expensive to import, and needed only to save
 
     with contextlib.suppress(OSError):

@@ -225,7 +225,8 @@ class CheckpointManager:
             The path of the data file.
 
         Raises:
-            CheckpointLockedError: If the lock was lost meanwhile. Nothing was renamed after that.
+            CheckpointLockedError: If the lock was lost during the save. Nothing was renamed after
+                that.
             CheckpointWriteError: If the system fails. All checkpoints that the state file lists
                 are untouched.
         """
@@ -236,7 +237,7 @@ class CheckpointManager:
             "serial": record.serial,
             "time": record.time,
             "started": started,
-            # Relative to the data file, so that whoever finds it knows its state file.
+            # Relative to the data file, so that a reader who finds it knows its state file.
             "state_file": _relative(self.state_file, os.path.dirname(record.name)),
             # JSON has no NaN and no infinity; float() reads them from a string.
             "metrics": {k: v if v - v == 0 else str(v) for k, v in record.metrics.items()},
@@ -248,7 +249,7 @@ class CheckpointManager:
             )
         except BaseException:
             # The rename may have succeeded before the error. Then the file is whole, and retention
-            # deletes it in its turn.
+            # deletes it later.
             if os.path.lexists(path) and record.name not in self._records:
                 self._records.add(record)
             raise

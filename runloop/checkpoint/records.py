@@ -129,7 +129,7 @@ def find_records(scan: Scan, prefix: str) -> Found:
                 Record(file.name, document.serial, document.step, document.time, document.metrics)
             )
         elif _is_ours(file, is_named=named.fullmatch(file.name)):
-            # Damaged: retention deletes it in its turn.
+            # Damaged: it stays in the order, and retention deletes it later.
             found.append(Record(file.name, serial + 1, None, times.get(file.name, 0.0)))
         else:
             continue

@@ -37,8 +37,8 @@ __all__ = [
 
 STATE_FILE = "checkpoint"
 _MAX_BYTES = 16 << 20
-# Compiled at first use (re keeps them): compiling costs start-up time. The quantifiers are possessive
-# so that no text, however strange, is looked at more than once.
+# Compiled at first use (re keeps them): compiling costs start-up time. The quantifiers are
+# possessive, so that parsing hostile text takes time in proportion to its length.
 _FIELD = (
     rb"\s*+(\w++)\s*+:\s*+"
     rb'("(?:[^"\\\n]++|\\.)*+"|\'(?:[^\'\\\n]++|\\.)*+\'|[^\s"\'#]++)\s*+'
@@ -133,7 +133,7 @@ def format_state(state: CheckpointState) -> bytes:
 
 
 def parse_state(content: bytes, path: str) -> CheckpointState:
-    """Parse the content of a state file; the names are given as they stand in it.
+    """Parse the content of a state file; names stay relative, as written.
 
     Args:
         content: All of it.
@@ -233,7 +233,7 @@ def read_content(checkpoint_dir: str, latest_filename: str | None = None) -> byt
 
 
 def read_state(checkpoint_dir: str, latest_filename: str | None = None) -> CheckpointState | None:
-    """Return the state file of a folder with the names as they stand in it, ``None`` if none.
+    """Return the parsed state file of a folder with relative names, ``None`` if it has none.
 
     Raises:
         CheckpointFormatError: If it is not a state file.
@@ -246,9 +246,9 @@ def read_state(checkpoint_dir: str, latest_filename: str | None = None) -> Check
 
 
 def newest_name(checkpoint_dir: str, latest_filename: str | None = None) -> str | None:
-    """Return what the state file calls the newest, as it stands there, ``None`` if there is none.
+    """Return the relative name of the newest checkpoint, ``None`` without a state file.
 
-    That is its first line, and nothing else is parsed.
+    It is on the first line, and nothing else is parsed.
 
     Raises:
         CheckpointFormatError: If it is not a state file, as far as it is parsed.
