@@ -364,15 +364,17 @@ def test_feeds_of_hooks_are_there_during_the_body():
         assert loop.feeds.get("rate", "none") == "none"
 
 
-def test_a_feed_that_no_body_reads_is_warned_of():
+@pytest.mark.parametrize("epochs", [True, False])
+def test_a_feed_that_no_body_reads_is_warned_of(epochs):
     def run():
         with rl.Loop(hooks=[Recorder(feeds={"rate": 3})]) as loop:
-            for _ in loop.epochs(1):
+            for _ in loop.epochs(1) if epochs else range(1):
                 for _ in loop.steps(2):
                     pass
 
-    with pytest.warns(UserWarning, match="A hook feeds 'rate', and no body has read it"):
+    with pytest.warns(UserWarning, match="A hook feeds 'rate', and no body has read it") as caught:
         run()
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 # -- restarts -------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ import pytest
 
 import runloop as rl
 from runloop.errors import CheckpointFormatError, CheckpointMismatchError
-from runloop.monitored.loop_positions import Positions
-from runloop.monitored.loop_session import NotReportedError
-from runloop.monitored.loop_sources import make_source
+from runloop.monitored.loop.positions import Positions
+from runloop.monitored.loop.sources import make_source
+from runloop.session import NotReportedError
 from tests.checks import fails
 
 
@@ -122,7 +122,8 @@ def test_another_kind_of_source_is_refused(tmp_path):
     interrupt(tmp_path, lambda: range(5), 3)
     with fails(
         CheckpointMismatchError,
-        f"steps() number 1 is of kind 'count', and of kind 'sequence' there{ADVICE}",
+        f"steps() number 1 is a loop over a count, and in the program that saved the checkpoint it is "
+        f"a loop over a sequence{ADVICE}",
     ):
         go_on(tmp_path, lambda: 5)
 
@@ -150,8 +151,8 @@ def test_a_loop_less_in_the_interrupted_epoch_is_refused(tmp_path):
     with (
         fails(
             CheckpointMismatchError,
-            "the checkpoint was saved in iteration 1 of this epoch, which has entered only 0; use the "
-            "program that saved it, or another folder",
+            "the checkpoint was saved in steps() number 1 of epoch 1, and this program has entered none "
+            "there; nothing was saved: use the program that saved it, or another folder",
         ),
         rl.Loop(tmp_path, {"n": 1}, save_steps=1) as loop,
     ):
@@ -164,8 +165,8 @@ def test_a_program_that_enters_nothing_of_what_was_saved_is_refused(tmp_path):
     with (
         fails(
             CheckpointMismatchError,
-            "the checkpoint was saved in iteration 1 of this program, which has entered only 0; use "
-            "the program that saved it, or another folder",
+            "the checkpoint was saved in steps() number 1, and this program has entered none there; "
+            "nothing was saved: use the program that saved it, or another folder",
         ),
         rl.Loop(tmp_path, {"n": 1}),
     ):

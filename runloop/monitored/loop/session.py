@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from operator import is_
@@ -12,156 +11,20 @@ import numpy as np
 
 from runloop import nest
 from runloop.graph import GLOBAL_STEP, Graph
-from runloop.graph.elements import REQUIRED, Attached, Op, Variable
+from runloop.graph.elements import Attached, Op, Variable
 from runloop.messages import nearest
-from runloop.monitored.creators import ChiefSessionCreator
-from runloop.monitored.loop_state import LoopState
-from runloop.monitored.scaffold import Scaffold
+from runloop.monitored.loop.plan import Get, PassPlan, Reported, plain_name
+from runloop.monitored.loop.state import LoopState
 from runloop.plan.arrays import copy_array
 from runloop.plan.training_ops import LeftOut, left_out
 from runloop.run import RunMetadata, RunOptions
 from runloop.session import NotReportedError, Session, SessionState
 from runloop.state import is_array, read_leaf
 
-__all__ = ["REPORTED", "LoopCreator", "LoopSession", "NotReportedError", "PassPlan"]
+__all__ = ["LoopSession"]
 
 _PLANS = 128
-_MISSING: Any = object()
 _ONE = np.int64(1)
-_Get = Callable[[], Any]
-
-
-class _Reported(nest.Leaf):
-    """A fetch: the scalars reported in passes since they were fetched last, by name."""
-
-    name = "reported"
-
-
-REPORTED = _Reported()
-
-
-class PassPlan:
-    """How the requests of one pass are evaluated.
-
-    Args:
-        session: Knows the names.
-        requests: What each hook asks for; kept, since a plan may be found by their ids.
-
-    Attributes:
-        refused: The requests that would train or update, and name no op that does; the caller's own
-            would be at position 0.
-        lacks: Whether a name was not reported when it was evaluated last.
-    """
-
-    lacks = False
-
-    def __init__(self, session: LoopSession, requests: list[Any]) -> None:
-        self.requests = requests
-        # Where all are atoms, equal requests are the same; equal tuples need not be.
-        self.exactly = None if all(map(nest.is_atom, requests)) else requests
-        self.refused = session.refused(requests)
-        self._early: list[tuple[int, _Get]] = []
-        self._late: list[tuple[int, _Get]] = []
-        self._reported: list[tuple[int, str]] = []
-        self._ops: list[tuple[int, Any]] = []
-        self._calls: dict[int, tuple[Op, list[int]]] = {}
-        self._slots: dict[Any, int] = {}
-        self._session = session
-        self._reports = session.reports
-        self._pack = nest.packer(requests, self._slot)
-        self._is_simple = not (self._late or self._reported or self._ops or self._calls)
-
-    def _slot(self, leaf: Any) -> int:
-        key = nest.key(leaf)
-        slot = self._slots.get(key)
-        if slot is None:
-            slot = self._slots[key] = len(self._slots)
-            kind, what = self._session.find(leaf)
-            if kind == "call":
-                self._calls[slot] = (what, [self._slot(p.name) for p in what.parameters])
-            else:
-                getattr(self, kind).append((slot, what))
-        return slot
-
-    def begin(self) -> list[Any]:
-        """Take what is fetched from before the body: the step, and copies of leaves."""
-        values = [None] * len(self._slots)
-        for slot, get in self._early:
-            values[slot] = get()
-        return values
-
-    def finish(self, values: list[Any], requests: list[Any]) -> list[Any]:
-        """Add what is fetched after the body, and return the result of each request.
-
-        A request with a name that was not reported gives a :class:`NotReportedError` object, and
-        ops that only such requests ask for do not run.
-        """
-        self.lacks = False
-        if self._is_simple:
-            return self._pack(values, requests)  # type: ignore[no-any-return]  # packs a list
-        for slot, name in self._reported:
-            value = values[slot] = self._reports.get(name, _MISSING)
-            if value is _MISSING:
-                self.lacks = True
-        for slot, get in self._late:
-            values[slot] = get()
-        lacking: list[NotReportedError | None] = []
-        if self.lacks:
-            lacking = [self._lack(request, values) for request in requests]
-            self.lacks = any(lacking)  # else only parameters with a default are lacking
-        if self._ops or self._calls:
-            kept = None
-            if self.lacks:
-                asked = zip(requests, lacking, strict=True)
-                kept = {s for r, lack in asked if lack is None for s in self._slots_of(r)}
-            self._run(values, kept)
-        results: list[Any] = self._pack(values, requests)
-        if self.lacks:
-            return [lack or own for lack, own in zip(lacking, results, strict=True)]
-        return results
-
-    def _run(self, values: list[Any], kept: set[int] | None) -> None:
-        """Run the ops, all in one run of the graph, then the functions."""
-        ops = [pair for pair in self._ops if kept is None or pair[0] in kept]
-        if ops:
-            results = self._session.run_graph([leaf for _, leaf in ops])
-            for (slot, _), value in zip(ops, results, strict=True):
-                values[slot] = value
-        for slot, (op, given) in self._calls.items():
-            if kept is None or slot in kept:
-                values[slot] = _call(op, [values[place] for place in given])
-
-    def _slots_of(self, request: Any) -> list[int]:
-        slots = [self._slots[nest.key(leaf)] for leaf in nest.leaves(request)]
-        return [*slots, *(place for slot in slots for place in self._calls.get(slot, ((), ()))[1])]
-
-    def _lack(self, request: Any, values: list[Any]) -> NotReportedError | None:
-        for leaf in nest.leaves(request):
-            slot = self._slots[nest.key(leaf)]
-            if values[slot] is _MISSING:
-                return NotReportedError(_plain(leaf))
-            if slot in self._calls:
-                op, given = self._calls[slot]
-                for parameter, place in zip(op.parameters, given, strict=True):
-                    if values[place] is _MISSING and parameter.default is REQUIRED:
-                        return NotReportedError(parameter.name)
-        return None
-
-
-def _plain(name: Any) -> str:
-    return str(name).removesuffix(":0")
-
-
-def _call(op: Op, values: list[Any]) -> Any:
-    given: list[Any] = []
-    named: dict[str, Any] = {}
-    for parameter, value in zip(op.parameters, values, strict=True):
-        own = parameter.default if value is _MISSING else value
-        if parameter.keyword_only:
-            named[parameter.name] = own
-        else:
-            given.append(own)
-    return op.fn(*given, **named)
 
 
 class LoopSession(Session):
@@ -300,8 +163,8 @@ class LoopSession(Session):
     def _is_of_graph(self, leaf: Any) -> bool:
         if isinstance(leaf, str):
             elements = self.graph.elements
-            return leaf in elements or _plain(leaf) in elements
-        return not isinstance(leaf, _Reported)
+            return leaf in elements or plain_name(leaf) in elements
+        return not isinstance(leaf, Reported)
 
     def run_graph(self, fetches: list[Any]) -> list[Any]:
         """Run ops of the graph."""
@@ -328,7 +191,7 @@ class LoopSession(Session):
             return "_early", self._step if leaf.name == GLOBAL_STEP else self._early(leaf)
         if isinstance(leaf, Op):
             return "_ops", given
-        if isinstance(leaf, _Reported):
+        if isinstance(leaf, Reported):
             return "_late", self._take_scalars
         if isinstance(leaf, str):
             return self._find_name(leaf)
@@ -343,11 +206,11 @@ class LoopSession(Session):
         store = self._store
         return store.values[store.step_index]
 
-    def _early(self, leaf: Any) -> _Get:
+    def _early(self, leaf: Any) -> Get:
         return partial(super().run, leaf)
 
     def _find_name(self, name: str) -> tuple[str, Any]:
-        plain = _plain(name)
+        plain = plain_name(name)
         if plain == GLOBAL_STEP:
             return "_early", self._step
         elements = self._graph.elements
@@ -383,45 +246,3 @@ class LoopSession(Session):
     def _take_scalars(self) -> dict[str, Any]:
         names, self.fresh_scalars = self.fresh_scalars, {}
         return {name: self.reports[name] for name in names}
-
-
-class LoopCreator(ChiefSessionCreator):
-    """Makes the session of a loop and restores it from the newest whole checkpoint.
-
-    Args:
-        state: The loop's state.
-        positions: What rides along in checkpoints under the name ``loop``.
-        checkpoint_dir: The folder, or ``None``.
-        scaffold: With the saver.
-    """
-
-    _what_helps = (
-        "to go on, begin with the state of the program that saved it; to start over, give the loop "
-        "another folder"
-    )
-
-    def __init__(
-        self,
-        state: LoopState,
-        positions: Any,
-        checkpoint_dir: str | os.PathLike[str] | None,
-        scaffold: Scaffold,
-    ) -> None:
-        super().__init__(scaffold, checkpoint_dir=checkpoint_dir, graph=state.graph)
-        self._state = state
-        self._positions = positions
-        self.scaffold = scaffold
-
-    def _new_session(self, graph: Graph) -> LoopSession:
-        session = LoopSession(graph, self._state)
-        session.reports = self._positions.reports
-        self._positions.session = session
-        session.add_companions({"loop": self._positions})
-        return session
-
-    def create_session(self) -> LoopSession:
-        """Create the session and restore it; its positions are ready to be saved."""
-        session = super().create_session()
-        assert isinstance(session, LoopSession)  # noqa: S101  # made above
-        self._positions.created()
-        return session

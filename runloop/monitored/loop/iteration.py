@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Self
 
-from runloop.monitored.loop_positions import Record
-from runloop.monitored.loop_run import LoopRun
+from runloop.monitored.loop.positions import Record
+from runloop.monitored.loop.run import LoopRun
 
 __all__ = ["Epochs", "Steps"]
 

@@ -23,13 +23,15 @@ from runloop.errors import OutOfRangeError
 from runloop.graph import GLOBAL_STEP, Graph, get_or_create_global_step
 from runloop.hooks import CheckpointSaverHook, StepCounterHook, SummarySaverHook
 from runloop.monitored.dispatch import check_hooks
-from runloop.monitored.loop_iteration import Epochs, Steps
-from runloop.monitored.loop_passes import Feeds
-from runloop.monitored.loop_positions import Positions
-from runloop.monitored.loop_run import LoopRun
-from runloop.monitored.loop_session import REPORTED, LoopCreator, LoopSession
-from runloop.monitored.loop_sources import make_source, whole_number
-from runloop.monitored.loop_state import LoopState
+from runloop.monitored.loop.creator import LoopCreator
+from runloop.monitored.loop.iteration import Epochs, Steps
+from runloop.monitored.loop.passes import Feeds
+from runloop.monitored.loop.plan import REPORTED
+from runloop.monitored.loop.positions import Positions
+from runloop.monitored.loop.run import LoopRun
+from runloop.monitored.loop.session import LoopSession
+from runloop.monitored.loop.sources import make_source, whole_number
+from runloop.monitored.loop.state import LoopState
 from runloop.monitored.monitored import SingularMonitoredSession, _MonitoredSession
 from runloop.monitored.scaffold import Scaffold
 from runloop.state import is_array

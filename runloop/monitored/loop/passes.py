@@ -10,11 +10,12 @@ import numpy as np
 
 from runloop.hooks import SummarySaverHook
 from runloop.messages import nearest
-from runloop.monitored.loop_positions import Positions, Record
-from runloop.monitored.loop_session import LoopSession, NotReportedError
-from runloop.monitored.loop_state import LoopState
+from runloop.monitored.loop.positions import Positions, Record
+from runloop.monitored.loop.session import LoopSession
+from runloop.monitored.loop.state import LoopState
 from runloop.monitored.watch import PassWatch
 from runloop.plan.arrays import copy_array
+from runloop.session import NotReportedError
 from runloop.state import is_array
 
 __all__ = ["Feeds", "Passes"]
@@ -187,18 +188,18 @@ class Passes:
         if not self._first_epoch:
             return
         self._first_epoch = False
-        self._warn_unread()
+        self._warn_unread(stacklevel=6)
         lacking = self._still_lacking()
         if lacking:
             raise ValueError(f"At the end of the first epoch: {lacking[0]}")
 
-    def _warn_unread(self) -> None:
+    def _warn_unread(self, stacklevel: int) -> None:
         for name in self._unread:
             if name not in self._read:
                 warnings.warn(
                     f"A hook feeds {name!r}, and no body has read it: use loop.feeds[{name!r}].",
                     UserWarning,
-                    stacklevel=5,
+                    stacklevel=stacklevel,
                 )
         self._unread = {}
 
@@ -250,7 +251,7 @@ class Passes:
 
     def end(self) -> None:
         """Warn of feeds that no body read, and of names that were never reported."""
-        self._warn_unread()
+        self._warn_unread(stacklevel=5)
         for text in self._still_lacking():
             _logger.warning("%s", text)
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from runloop.errors import CheckpointMismatchError
 from runloop.graph import GLOBAL_STEP
-from runloop.monitored.loop_sources import Source
-from runloop.monitored.loop_state import LoopState
+from runloop.monitored.loop.sources import Source
+from runloop.monitored.loop.state import LoopState
 
 __all__ = ["EPOCHS", "Positions", "Record"]
 

@@ -6,22 +6,20 @@ The hooks are asked before the body and told after it, by the dispatcher of moni
 from __future__ import annotations
 
 import logging
-import time
-import warnings
 from typing import Any
 
-from runloop.errors import CheckpointMismatchError
 from runloop.hooks import CheckpointSaverHook
-from runloop.monitored.loop_passes import Passes
-from runloop.monitored.loop_positions import EPOCHS, Positions, Record
-from runloop.monitored.loop_session import LoopCreator, LoopSession
-from runloop.monitored.loop_sources import Source, fingerprint
-from runloop.monitored.loop_state import LoopState
+from runloop.monitored.loop.coming_back import Return
+from runloop.monitored.loop.creator import LoopCreator
+from runloop.monitored.loop.passes import Passes
+from runloop.monitored.loop.positions import EPOCHS, Positions, Record
+from runloop.monitored.loop.session import LoopSession
+from runloop.monitored.loop.sources import Source
+from runloop.monitored.loop.state import LoopState
 from runloop.monitored.monitored import SingularMonitoredSession
 
 __all__ = ["LoopRun"]
 
-_FINGERPRINT_SECS = 0.001
 
 _logger = logging.getLogger(__name__)
 
@@ -55,20 +53,18 @@ class LoopRun:
         self._coord_stops = life.coord.should_stop
         hooks: Any = lifecycle._hooks  # noqa: SLF001  # as above
         self.session: LoopSession = life.session
-        self._creator = creator
         self._state = state
         self._save_epochs = save_epochs
         self._saves_passes = saves_passes
         self._savers = [h for h in hooks.hooks if isinstance(h, CheckpointSaverHook)]
         self.passes = Passes(life, hooks, state, positions)
+        self._return = Return(self.session, creator, state, positions, self._savers)
         self.left: list[Record] = []
         self._problem: BaseException | None = None
         self._epochs: Record | None = None
         self._steps: Record | None = None
         self._refused = False
         self._save_wanted = False
-        self._served: list[Any] = []
-        self._last_seen = 0.0
         self.closed = False
         positions.start(restored=self.session.restored_from is not None)
 
@@ -89,10 +85,10 @@ class LoopRun:
         place = f"steps() number {len(records) + 1}"
         place += "" if outer is None else f" of epoch {outer.position}"
         record = Record(source.kind, place, source)
-        self._check_served(record, source)
+        self._return.check_served(record, source)
         found = self.positions.find(record, records, outer)
         records.append(record)
-        self._enter(record, found)
+        self._return.enter(record, found, self._epochs)
         if record.end is None:
             self._steps = record
         return record
@@ -111,92 +107,10 @@ class LoopRun:
         record = Record(EPOCHS, f"epochs() number {len(records) + 1}", None, limit)
         found = self.positions.find(record, records, None)
         records.append(record)
-        self._enter(record, found)
+        self._return.enter(record, found, self._epochs)
         if record.end is None:
             self._epochs = record
         return record
-
-    def _enter(self, record: Record, found: str) -> None:
-        positions = self.positions
-        if found in {"here", "again"}:
-            _say_if_fewer(record, is_inside=found == "again")
-        if found == "done":
-            positions.put(record.after or {})
-        elif found == "new":
-            self._go_live(None)
-        elif found == "more":
-            after = (record.saved or {})["after"]
-            if record.source is not None:
-                record.source.skip({"position": record.position, "seen": []})
-            self._go_live(after)
-        elif found == "here":
-            self._skip(record)
-            self._go_live(None)
-        if found in {"new", "more", "here"}:
-            record.saved = None
-
-    def _skip(self, record: Record) -> None:
-        """Go behind the items that were used, and compare some of them."""
-        if record.source is None:
-            return
-        saved: Any = record.saved
-        try:
-            seen = record.source.skip(saved)
-        except CheckpointMismatchError as exc:
-            raise CheckpointMismatchError(
-                f"{record.place} {exc}; use the data of the run that saved the checkpoint, or "
-                f"another folder"
-            ) from exc
-        record.seen = [[*pair] for pair in saved["seen"]]
-        for index, text in record.seen:
-            if index in seen and seen[index] != text:
-                warnings.warn(
-                    f"{record.place}: item {index} is not the one of before the restart "
-                    f"({seen[index]} now, {text} then), so that this run will not end as one that "
-                    f"was never interrupted. Code before steps() that draws from a generator, "
-                    f"shuffles in place or reads arrays makes the items: put the generator into "
-                    f"the loop's state, or save whole epochs only (save_epochs).",
-                    UserWarning,
-                    stacklevel=5,
-                )
-                break
-
-    def _go_live(self, small: Any) -> None:
-        """The program is where the save was: put all state to what was saved, then ``small``."""
-        positions = self.positions
-        if positions.live:
-            return
-        self._restore()
-        if small is not None:
-            positions.put(small)
-        positions.live = True
-        positions.finished = False
-        if self._epochs is not None:
-            self._epochs.saved = None
-        self.session.saving_waits = False
-
-    def _restore(self) -> None:
-        self.session.again = True
-        try:
-            saver: Any = self._creator.scaffold.saver
-            saver.restore(self.session, self.session.restored_from)
-        finally:
-            self.session.again = False
-
-    def _check_served(self, record: Record, source: Source) -> None:
-        if source.repeats or source.kind == "stream":
-            return
-        given = source.given
-        if any(given is other for other in self._served) and not self._state.holds(given):
-            warnings.warn(
-                f"{record.place}: this {type(given).__name__} has served an earlier steps(), and "
-                f"is not in the loop's state, so that a restart can't bring it back to where it "
-                f"was. Put it into the state, or give replay=False if it goes on by itself.",
-                UserWarning,
-                stacklevel=4,
-            )
-        self._served = [other for other in self._served if other is not given][-31:]
-        self._served.append(given)
 
     # -- passes -----------------------------------------------------------------------------------
 
@@ -225,26 +139,9 @@ class LoopRun:
             self._exhaust(record)
             raise
         if source.checked:
-            self._look_at(record, item)
+            self._return.look_at(record, item)
         self.passes.begin(record)
         return item
-
-    def _look_at(self, record: Record, item: Any) -> None:
-        """Take a fingerprint of the first item, and of the last one before a save."""
-        position = record.position
-        if not record.seen:
-            record.seen = [[position, fingerprint(item)]]
-            return
-        now = time.perf_counter()
-        if now - self._last_seen < _FINGERPRINT_SECS:
-            step = self.session.step + 1
-            for hook in self._savers:
-                if hook._timer.should_trigger_for_step(step):  # noqa: SLF001  # an extension point
-                    break
-            else:
-                return
-        self._last_seen = now
-        record.seen = [record.seen[0], [position, fingerprint(item)]]
 
     # -- the ends ---------------------------------------------------------------------------------
 
@@ -416,7 +313,7 @@ class LoopRun:
         stopping = self._life.stop_requested or self._coord_stops()
         if not positions.live:
             if positions.finished:
-                self._restore()
+                self._return.restore()
             elif not stopping and exc is None:
                 positions.check_reached(positions.records, None)
             session.saving_waits = True
@@ -431,22 +328,3 @@ class LoopRun:
         """On any other way out."""
         self.closed = True
         self.passes.drop(exc)
-
-
-def _say_if_fewer(record: Record, *, is_inside: bool) -> None:
-    """Say that a count is below the saved position: it is done, and nothing is repeated or lost."""
-    limit = record.limit if record.source is None else record.source.given
-    if record.kind == EPOCHS and limit is not None and limit < record.position + is_inside:
-        where = f"in epoch {record.position}, which is finished first"
-        if not is_inside:
-            where = f"after {record.position}: it is done"
-        _logger.warning(
-            "%s asks for %d epochs, and the checkpoint was saved %s.", record.place, limit, where
-        )
-    elif record.kind == "count" and limit is not None and limit < record.position:
-        _logger.warning(
-            "%s asks for %d passes, and the checkpoint was saved after %d: it is done.",
-            record.place,
-            limit,
-            record.position,
-        )
