@@ -70,7 +70,9 @@ class Loop:
         checkpoint_dir: Folder to restore from and save to; ``None`` saves nothing.
         state: What is saved and restored: a mapping with string keys, whose entries are read at
             every save; or any other state object, then called ``state``; or a :class:`~runloop.Graph`
-            with attached state. Local names that are numbers go into the mapping as entries.
+            with attached state. Local names that are numbers go into the mapping as entries. An
+            entry may be replaced by one of another shape, dtype or type; a program that starts with
+            another one than the program that saved the checkpoint is refused.
         hooks: Hooks, called in this order.
         chief_only_hooks: Hooks that are called before those that the loop adds.
         save_steps: Steps between checkpoints.
