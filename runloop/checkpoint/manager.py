@@ -13,7 +13,7 @@ from runloop.checkpoint.files import Files, write_all
 from runloop.checkpoint.lock import FolderLock
 from runloop.checkpoint.payload import Content
 from runloop.checkpoint.records import Found, Records, find_records
-from runloop.checkpoint.retention import Record, Rules, keep
+from runloop.checkpoint.retention import Kept, Record, Rules, keep
 from runloop.checkpoint.scan import Scan, is_real_folder, locate
 from runloop.checkpoint.writer import (
     FormatCheck,
@@ -257,13 +257,13 @@ class CheckpointManager:
         self._records.add(record)
         records = self.records
         kept = keep(records, self._rules, started)
-        self._write_state([*compress(records, kept.flags)], kept.last_preserved)
+        self._write_state(kept)
         for dropped in compress(records, map(not_, kept.flags)):
             self._delete(dropped)
         return os.path.join(self.folder, record.name)
 
-    def _write_state(self, listed: list[Record], last_preserved: float | None) -> None:
-        content = self._records.state_content(listed, last_preserved)
+    def _write_state(self, kept: Kept) -> None:
+        content = self._records.state_content(*kept)
 
         def write(fd: int) -> None:
             write_all(self._files, fd, content, 0)

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable
+from itertools import compress
 from typing import NamedTuple
 
 from runloop.checkpoint.header import MAX_SERIAL
@@ -20,6 +21,12 @@ __all__ = ["Found", "Records", "find_records"]
 _logger = logging.getLogger(__name__)
 
 
+class _Entry(NamedTuple):
+    record: Record
+    line: bytes
+    time_line: bytes
+
+
 class Records:
     """Checkpoints in the order of saving, with their lines in the state file.
 
@@ -30,51 +37,56 @@ class Records:
     """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._records: dict[str, Record] = {}
-        self._lines: dict[str, bytes] = {}
-        self._time_lines: dict[str, bytes] = {}
+        self._entries: dict[str, _Entry] = {}
         for record in records:
             self.add(record)
 
     @property
     def all(self) -> list[Record]:
         """The checkpoints, in the order of saving."""
-        return [*self._records.values()]
+        return [record for record, _, _ in self._entries.values()]
 
     @property
     def newest(self) -> Record | None:
         """The checkpoint that was saved last."""
-        return next(reversed(self._records.values()), None)
+        entry = next(reversed(self._entries.values()), None)
+        return None if entry is None else entry.record
 
     def __contains__(self, name: str) -> bool:
-        return name in self._records
+        return name in self._entries
 
     def is_subset_of(self, other: Records) -> bool:
         """Whether ``other`` has all of these names."""
-        return self._records.keys() <= other._records.keys()
+        return self._entries.keys() <= other._entries.keys()
 
     def add(self, record: Record) -> None:
         """Put a record at the end, even if its name is known."""
         name = record.name.replace(os.sep, "/")
-        # The lines first: if memory runs out here, no record lacks one.
-        self._lines[record.name] = state_line("all_model_checkpoint_paths", name)
-        self._time_lines[record.name] = state_line("all_model_checkpoint_timestamps", record.time)
-        self._records.pop(record.name, None)
-        self._records[record.name] = record
+        # The lines first: if memory runs out here, no record is lost.
+        entry = _Entry(
+            record,
+            state_line("all_model_checkpoint_paths", name),
+            state_line("all_model_checkpoint_timestamps", record.time),
+        )
+        self.drop(record.name)
+        self._entries[record.name] = entry
 
     def drop(self, name: str) -> None:
         """Forget a checkpoint; harmless if it is unknown."""
-        for known in (self._records, self._lines, self._time_lines):
-            known.pop(name, None)
+        self._entries.pop(name, None)
 
-    def state_content(self, listed: list[Record], last_preserved: float | None) -> bytes:
-        """Return the content of a state file that lists some of the records, the newest last."""
-        names = [record.name for record in listed]
-        parts = [
-            state_line("model_checkpoint_path", names[-1].replace(os.sep, "/")),
-            *map(self._lines.__getitem__, names),
-            *map(self._time_lines.__getitem__, names),
-        ]
+    def state_content(self, listed: Iterable[bool], last_preserved: float | None) -> bytes:
+        """Return the content of a state file.
+
+        Args:
+            listed: For each record, whether the state file lists it; the newest must be.
+            last_preserved: See ``CheckpointState.last_preserved_timestamp``.
+        """
+        entries = [*compress(self._entries.values(), listed)]
+        newest = entries[-1].record.name.replace(os.sep, "/")
+        parts = [state_line("model_checkpoint_path", newest)]
+        parts += [line for _, line, _ in entries]
+        parts += [line for _, _, line in entries]
         if last_preserved is not None:
             parts.append(state_line("last_preserved_timestamp", last_preserved))
         return b"".join(parts)

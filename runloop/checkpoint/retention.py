@@ -113,11 +113,12 @@ def _every_n_hours(records: Sequence[Record], rules: Rules, started: float) -> l
     # Counted from the first one on, so that a checkpoint once chosen stays chosen. The limit moves
     # on a fixed grid, as in TensorFlow 2.21's Saver.
     chosen = []
-    due = started + rules.every_n_hours * 3600
-    for index, record in enumerate(records):
-        if record.time > due:
+    interval = rules.every_n_hours * 3600
+    due = started + interval
+    for index, (_, _, _, time, _) in enumerate(records):
+        if time > due:
             chosen.append(index)
-            due += rules.every_n_hours * 3600
+            due += interval
     return chosen
 
 

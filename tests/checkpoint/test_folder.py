@@ -29,7 +29,7 @@ from runloop.checkpoint.files import Files
 from runloop.checkpoint.header import MAX_SERIAL
 from runloop.checkpoint.lock import LOCK_FILE
 from runloop.checkpoint.manager import CheckpointManager
-from runloop.checkpoint.retention import Rules
+from runloop.checkpoint.retention import Kept, Rules
 from runloop.checkpoint.scan import Scan
 from runloop.checkpoint.state_file import CheckpointState, format_state, parse_state
 from runloop.errors import (
@@ -649,7 +649,7 @@ def manager_of(folder, count):
     manager.open("m")
     for index in range(count):
         manager._records.add(manager.next_record(f"m-{index}.safetensors", index, float(index), {}))
-    manager._write_state(manager.records, None)
+    manager._write_state(Kept([True] * len(manager.records), None))
     return manager
 
 
@@ -662,7 +662,7 @@ def test_the_state_file_of_a_save_formats_only_what_is_new(tmp_path, monkeypatch
             records_module, "state_line", lambda *args: formatted.append(args[0]) or real(*args)
         )
         manager._records.add(manager.next_record("new.safetensors", 1, 1.0, {}))
-        manager._write_state(manager.records, None)
+        manager._write_state(Kept([True] * len(manager.records), None))
         monkeypatch.undo()
         state = get_checkpoint_state(tmp_path / f"{count}")
         assert len(state.all_model_checkpoint_paths) == count + 1

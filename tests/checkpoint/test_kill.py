@@ -79,7 +79,7 @@ def test_killed_and_restarted_it_ends_in_the_same_bits(tmp_path, options):
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("options", [(), ("background",)], ids=["at once", "background"])
 def test_killed_and_restarted_a_hundred_times_it_ends_in_the_same_bits(tmp_path, options):
-    killed, in_save, ended = campaign(tmp_path, kills=100, steps=800, options=options, seed=2)
+    killed, in_save, ended = campaign(tmp_path, kills=100, steps=300, options=options, seed=2)
     assert killed == 100
     print(f"{killed} kills, {in_save} in a save, {ended} trainings to their end")
 
