@@ -80,16 +80,16 @@ def fill(array: Array, storage: Storage, read_into: Callable[[Array], None]) -> 
         np.copyto(block, fresh)
 
 
-def blocks(array: Array) -> Iterator[Array]:
-    """Yield views of at most :data:`CHUNK_BYTES` that together are ``array`` in C order."""
-    if array.nbytes <= CHUNK_BYTES or array.ndim == 0:
+def blocks(array: Array, most: int = CHUNK_BYTES) -> Iterator[Array]:
+    """Yield views of at most ``most`` bytes that together are ``array`` in C order."""
+    if array.nbytes <= most or array.ndim == 0:
         yield array
         return
     row_bytes = array.nbytes // array.shape[0]
-    rows = CHUNK_BYTES // row_bytes
+    rows = most // row_bytes
     if rows == 0:
         for row in array:
-            yield from blocks(row)
+            yield from blocks(row, most)
         return
     for start in range(0, array.shape[0], rows):
         yield array[start : start + rows]

@@ -303,12 +303,13 @@ def _named(
 ) -> dict[str, Stored]:
     """Return the tensors under their own names, with what the document says of each."""
     named = {}
+    is_crc = re.compile(_HEX).fullmatch
     if listed.keys() != tensors.keys():
         raise ValueError("its tensors are not those of the header")
     for stored_name, stored in tensors.items():
         about = listed[stored_name]
         logical, crc = (about.get("dtype"), about.get("crc32")) if type(about) is dict else (0, 0)
-        if type(logical) is not str or type(crc) is not str or not re.fullmatch(_HEX, crc):
+        if type(logical) is not str or type(crc) is not str or not is_crc(crc):
             raise ValueError(f"tensor {stored_name!r:.200} has no dtype or no CRC-32")
         name = renamed.get(stored_name, stored_name)
         if type(name) is not str:

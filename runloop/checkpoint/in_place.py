@@ -12,14 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from runloop.checkpoint.array_bytes import CHUNK_BYTES, blocks
+from runloop.checkpoint.array_bytes import blocks
 from runloop.errors import CheckpointMismatchError
 from runloop.state.arrays import like, to_numpy
-from runloop.state.changes import same_value
+from runloop.state.changes import Change, same_value
 from runloop.state.dtypes import same_but_for_order
 from runloop.state.matching import Read
 
-__all__ = ["Exchange", "place"]
+__all__ = ["Exchange", "SmallExchange", "place"]
+
+# A piece that is swapped stays in the cache: its three copies cost little more than one.
+_SWAP_BYTES = 256 << 10
+# Smaller arrays are copied as a whole: that is cheaper than swapping, and the memory is little
+# beside what such an array costs anyway.
+_SMALL_BYTES = 4 << 10
 
 Array = np.ndarray[Any, Any]
 
@@ -31,14 +37,14 @@ class Exchange:
         name: What messages call it.
         here: The array that stays; no two of its elements share memory.
         new: What it will hold: of its shape and dtype. It holds the former contents afterwards.
-        buffer: At least :data:`CHUNK_BYTES`, or as many bytes as the arrays have.
+        buffer: Room for one piece.
     """
 
     def __init__(self, name: str, here: Array, new: Array, buffer: Array) -> None:
         self._name = name
         self._pairs = [
             (mine, yours, buffer[: mine.nbytes].view(mine.dtype).reshape(mine.shape))
-            for mine, yours in zip(blocks(here), blocks(new), strict=True)
+            for mine, yours in zip(blocks(here, _SWAP_BYTES), blocks(new, _SWAP_BYTES), strict=True)
         ]
         # Twice the number of pieces that are swapped, and one more while the buffer holds what the
         # next one held: one assignment each, so that it is right wherever an error strikes.
@@ -67,7 +73,33 @@ class Exchange:
         return self._name
 
 
-def place(reads: list[tuple[Read, Array]]) -> tuple[list[Exchange], list[str]]:
+class SmallExchange:
+    """Fill many small arrays, with a copy of what they held.
+
+    Args:
+        pairs: ``(the array that stays, what it will hold)``.
+    """
+
+    def __init__(self, pairs: list[tuple[Array, Array]]) -> None:
+        self._pairs = pairs
+        self._former = [here.copy(order="K") for here, _ in pairs]
+
+    def do(self) -> None:
+        """Fill them."""
+        copy = np.copyto
+        for here, new in self._pairs:
+            copy(here, new)
+
+    def undo(self) -> None:
+        """Put back what they held; right for those, too, that were not filled yet."""
+        for (here, _), former in zip(self._pairs, self._former, strict=True):
+            np.copyto(here, former)
+
+    def __str__(self) -> str:
+        return f"{len(self._pairs)} arrays"
+
+
+def place(reads: list[tuple[Read, Array]]) -> tuple[list[Change], list[str]]:
     """Decide for each array that was read where it goes, and give each ``read`` its value.
 
     Args:
@@ -104,18 +136,12 @@ def place(reads: list[tuple[Read, Array]]) -> tuple[list[Exchange], list[str]]:
             in_place.append((read, here, new))
         else:
             in_place += _settle(group, replaced, separated)
-    size = min(CHUNK_BYTES, max((here.nbytes for _, here, _ in in_place), default=0))
-    row = max((_largest_block(here) for _, here, _ in in_place), default=0)
-    buffer = np.empty(max(size, row), np.uint8)
-    return [Exchange(read.name, here, new, buffer) for read, here, new in in_place], separated
-
-
-def _largest_block(array: Array) -> int:
-    return (
-        min(array.nbytes, CHUNK_BYTES)
-        if array.nbytes <= CHUNK_BYTES
-        else max(block.nbytes for block in blocks(array))
-    )
+    small = [(here, new) for _, here, new in in_place if here.nbytes <= _SMALL_BYTES]
+    large = [item for item in in_place if item[1].nbytes > _SMALL_BYTES]
+    buffer = np.empty(_SWAP_BYTES if large else 0, np.uint8)
+    changes: list[Change] = [SmallExchange(small)] if small else []
+    changes += [Exchange(read.name, here, new, buffer) for read, here, new in large]
+    return changes, separated
 
 
 def _in_order(new: Array, dtype: np.dtype[Any]) -> Array:
@@ -152,6 +178,8 @@ def _overlaps_itself(array: Array) -> bool:
 
 def _bounds(array: Array) -> tuple[int, int]:
     low = high = array.__array_interface__["data"][0]
+    if array.flags.c_contiguous:
+        return low, low + array.nbytes
     for stride, size in zip(array.strides, array.shape, strict=True):
         if stride < 0:
             low += stride * (size - 1)
@@ -170,10 +198,11 @@ def _groups(members: list[_Member]) -> list[list[_Member]]:
     end = -1
     for low, high, index in spans:
         if low >= end:
-            groups.append([])
-            end = -1
-        groups[-1].append(index)
-        end = max(end, high)
+            groups.append([index])
+            end = high
+        else:
+            groups[-1].append(index)
+            end = max(end, high)
     return [[members[i] for i in sorted(group)] for group in groups]
 
 

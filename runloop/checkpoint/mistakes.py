@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,29 +49,31 @@ def mistakes(
         constant=graph.constant,
         entries=state.entries,
         replaceable=frozenset() if state.rebindable is None else state.rebindable.entry_names(),
-        unchanged=lambda names: last is not None and _is_unchanged(last, arrays, names),
+        first_change=lambda names: _first_change(last, arrays, names),
     )
 
 
-def _is_unchanged(
-    path: str, tensors: Mapping[str, np.ndarray[Any, Any]], names: Iterable[str]
-) -> bool:
-    """Whether the tensors of these names are bit for bit those in a checkpoint.
+def _first_change(
+    path: str | None, tensors: Mapping[str, np.ndarray[Any, Any]], names: Sequence[str]
+) -> str | None:
+    """Return the first tensor of these that is not bit for bit the one in a checkpoint.
 
-    The first that differs answers it. ``False`` if the checkpoint can't be read.
+    ``None`` if all are the same. Where there is no checkpoint that can be read, that is the first.
     """
     from runloop.checkpoint.reader import CheckpointReader  # seldom needed
 
+    if path is None:
+        return names[0]
     try:
         with CheckpointReader(path) as reader:
             stored = reader.stored
     except CheckpointError:
-        return False
+        return names[0]
     for name in names:
         storage = storage_of(tensors[name].dtype)
         crc = 0
         for piece in pieces(tensors[name], storage):
             crc = zlib.crc32(piece.data, crc)
         if name not in stored or stored[name].crc != crc:
-            return False
-    return True
+            return name
+    return None

@@ -21,10 +21,8 @@ from runloop.contexts import contextmanager
 from runloop.errors import CheckpointError, CheckpointFormatError, CheckpointMismatchError
 from runloop.messages import nearest, printable, text_of
 from runloop.session import Session, SessionState
-from runloop.state import to_numpy
 from runloop.state.changes import Change, make_all
 from runloop.state.decode import check_form, decode, references
-from runloop.state.dtypes import same_but_for_order
 from runloop.state.matching import ABSENT, Matching, Read
 
 __all__ = ["NameFilter", "RestoreReport", "restore"]
@@ -322,7 +320,8 @@ def _stage(
     state: SessionState,
 ) -> tuple[list[Change], list[str]]:
     """Read and build everything that is new, and say what comes apart; touches nothing."""
-    exchanges, separated = place([(read, _new_array(read, reader)) for read in matching.reads])
+    arrays = _new_arrays(matching.reads, reader)
+    exchanges, separated = place([*zip(matching.reads, arrays, strict=True)])
     nodes = reader.document.hooks if reader.document else {}
     later = {}
     for name, node in nodes.items():
@@ -347,16 +346,16 @@ def _stage(
     return [*changes, _Finish(session, later, undo_all)], [*separated, *matching.separated]
 
 
+def _new_arrays(reads: list[Read], reader: CheckpointReader) -> list[np.ndarray[Any, Any]]:
+    """Read tensors into new arrays: laid out as those that are there, where they fit."""
+    arrays = [_new_array(read, reader) for read in reads]
+    reader.read_all([(read.source_name, a) for read, a in zip(reads, arrays, strict=True)])
+    return arrays
+
+
 def _new_array(read: Read, reader: CheckpointReader) -> np.ndarray[Any, Any]:
-    """Read a tensor into a new array: laid out as the one that is there, where it fits."""
-    shape, dtype = reader.spec(read.source_name) or ((), np.dtype(np.uint8))
-    seen = to_numpy(read.current)
-    if seen.shape != shape or not same_but_for_order(seen.dtype, dtype):
-        return reader.read(read.source_name)
     # The same layout, for a product of matrices may differ in its last bit between layouts.
-    array = np.empty_like(seen)
-    reader.read_into(read.source_name, array, check=True)
-    return array
+    return np.empty_like(read.seen) if read.fits else reader.empty(read.source_name)
 
 
 class _Assign:

@@ -64,20 +64,22 @@ class TensorSource(Protocol):
 
 def tag_of(node: Any) -> str | None:
     """Return the ``$`` key of a node that is not a plain mapping."""
-    if isinstance(node, dict) and len(node) == 1:
-        key = next(iter(node))
-        if isinstance(key, str) and key.startswith("$"):
+    if type(node) is dict and len(node) == 1:
+        (key,) = node
+        if isinstance(key, str) and key[:1] == "$":
             return key
     return None
 
 
 def reference_of(node: Any) -> str | None:
     """Return the name of the tensor that a node stands for, ``None`` if it is another node."""
-    tag = tag_of(node)
+    if type(node) is not dict or len(node) != 1:
+        return None
+    tag, given = next(iter(node.items()))
     if tag in _WITH_TENSOR:
-        return node[tag] if isinstance(node[tag], str) else None
-    if tag == "$key" and isinstance(node[tag], list) and len(node[tag]) == 2:
-        name = node[tag][1]
+        return given if isinstance(given, str) else None
+    if tag == "$key" and isinstance(given, list) and len(given) == 2:
+        name = given[1]
         return name if isinstance(name, str) else None
     return None
 

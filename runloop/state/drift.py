@@ -8,7 +8,7 @@ that the same program, started again, would refuse.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class Watch:
         self._first: dict[str, Any] = {}
         self._said: set[tuple[str, str | None]] = set()
         self._samples: dict[str | None, tuple[int, dict[str, int]]] = {}
+        self._moving: dict[str | None, str] = {}
         self._forms: dict[str, tuple[Any, list[str]]] = {}
 
     def start(self, attached: Mapping[str, Any]) -> None:
@@ -54,7 +55,7 @@ class Watch:
         constant: Iterable[str],
         entries: Mapping[str, tuple[str, str]],
         replaceable: frozenset[str],
-        unchanged: Callable[[Iterable[str]], bool],
+        first_change: Callable[[Sequence[str]], str | None],
     ) -> list[str]:
         """Return what a save is to warn of, each once for a name.
 
@@ -69,8 +70,9 @@ class Watch:
                 its entries are read at every save. Arrays that are entries themselves are judged
                 together: a data set beside weights that change is no mistake.
             replaceable: Names that a restore can give another form.
-            unchanged: Whether the tensors of these names are bit for bit those of the last save;
-                asked only if samples of them are the same.
+            first_change: Gives the first tensor of these names that is not bit for bit that of the
+                last save, ``None`` if none has changed; asked only if samples are the same, for it
+                reads the header of a checkpoint.
         """
         found = []
         for name, obj in attached.items():
@@ -89,7 +91,7 @@ class Watch:
             if name in entries and _is_direct(obj):
                 continue
             mine = list(_own_tensors(nodes[name]))
-            last = self._stale_since(name, mine, tensors, step, unchanged)
+            last = self._stale_since(name, mine, tensors, step, first_change)
             if last is not None:
                 if name in entries:
                     what, how = entries[name]
@@ -102,7 +104,7 @@ class Watch:
             # What mostly changes comes first, so that the comparison ends early.
             order = [*(name for name in nodes if name not in direct), *direct]
             whole = [t for name in order for t in _own_tensors(nodes[name], with_objects=True)]
-            last = self._stale_since(None, whole, tensors, step, unchanged)
+            last = self._stale_since(None, whole, tensors, step, first_change)
             if last is not None:
                 mine = [t for name in direct for t in _own_tensors(nodes[name])]
                 _, how = entries[direct[0]]
@@ -134,18 +136,25 @@ class Watch:
         mine: list[str],
         tensors: Mapping[str, np.ndarray[Any, Any]],
         step: int,
-        unchanged: Callable[[Iterable[str]], bool],
+        first_change: Callable[[Sequence[str]], str | None],
     ) -> int | None:
         """Return the step of the last save if nothing changed since then, once for a name."""
         if ("rebound", name) in self._said:
             return None
         chosen = mine[:: -(-len(mine) // _SAMPLED_ARRAYS)] if mine else []
-        samples = {tensor: _sample(tensors[tensor]) for tensor in chosen}
         before = self._samples.get(name)
+        moving = self._moving.get(name)
+        if moving is not None and moving in tensors:
+            chosen.append(moving)
+        samples = {tensor: _sample(tensors[tensor]) for tensor in chosen}
         self._samples[name] = (step, samples)
         if not mine or before is None or before[0] >= step or before[1] != samples:
             return None
-        if not unchanged(mine):
+        changed = first_change(mine)
+        if changed is not None:
+            # Most of a model may be frozen. What does change is looked at from now on.
+            self._moving[name] = changed
+            samples[changed] = _sample(tensors[changed])
             return None
         self._said.add(("rebound", name))
         return before[0]

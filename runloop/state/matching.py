@@ -57,19 +57,33 @@ class Read:
         source_name: The tensor in the file.
         name: What it is called here.
         current: The array that is there, of NumPy or another library.
+        seen: The same, as NumPy sees it.
+        fits: Whether the tensor has its shape, and its dtype but for the byte order.
         replaceable: Whether another array can be put in its place.
         in_place: Whether it may be written into where it is.
         value: What stands in its place after the restore; set when the restore is staged.
     """
 
-    __slots__ = ("current", "in_place", "name", "replaceable", "source_name", "value")
+    __slots__ = (
+        "current", "fits", "in_place", "name", "replaceable", "seen", "source_name", "value",
+    )  # fmt: skip
 
     def __init__(
-        self, source_name: str, name: str, current: Any, *, replaceable: bool, in_place: bool
+        self,
+        source_name: str,
+        name: str,
+        current: Any,
+        seen: Any,
+        *,
+        fits: bool,
+        replaceable: bool,
+        in_place: bool,
     ) -> None:
         self.source_name = source_name
         self.name = name
         self.current = current
+        self.seen = seen
+        self.fits = fits
         self.replaceable = replaceable
         self.in_place = in_place
         self.value: Any = ABSENT
@@ -201,17 +215,17 @@ class Matching:
             count += 1
             name = f"{path}#{count}"
         self._names.add(name)
-        source_name = reference_of(node)
+        reference = source_name = reference_of(node)
         translated = self._source_name(name)
         if source_name is None or translated != name:
             source_name = translated if self._by_name or translated != name else None
-        if node is not ABSENT and node is not None and tag_of(node) == "$key":
+        if type(node) is dict and "$key" in node and tag_of(node) == "$key":
             problem = _wrong_key(live, node)
             if problem is not None and self._wanted(name):
                 self.used.update(references(node))
                 self.mismatched[name] = problem
                 return None
-        if reference_of(node) is None and (node is None or (any_form and node is not ABSENT)):
+        if reference is None and (node is None or (any_form and node is not ABSENT)):
             if not replaceable:
                 self.mismatched[name] = "expected an array, found another value"
                 return None
@@ -254,7 +268,15 @@ class Matching:
         if not fits and not any_form:
             self.mismatched[name] = f"expected {seen.dtype} {seen.shape}, found {dtype} {shape}"
             return None
-        read = Read(source_name, name, current, replaceable=replaceable, in_place=in_place and fits)
+        read = Read(
+            source_name,
+            name,
+            current,
+            seen,
+            fits=fits,
+            replaceable=replaceable,
+            in_place=in_place and fits,
+        )
         self.reads.append(read)
         return read
 

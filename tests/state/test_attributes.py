@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import runloop as rl
+from runloop.checkpoint import mistakes
 from runloop.errors import CheckpointMismatchError
 from runloop.graph import Graph
 from runloop.session import Session
@@ -220,6 +221,29 @@ def test_no_warning_where_nothing_is_wrong(tmp_path):
     twice(tmp_path / "d", {"w": np.zeros(2)}, lambda: None, steps=(10, 10))  # no step was made
     twice(tmp_path / "e", np.random.Generator(np.random.MT19937(0)), lambda: None)
     twice(tmp_path / "f", {"n": 1}, lambda: None)
+
+
+def test_a_frozen_part_costs_one_look_into_the_last_checkpoint(tmp_path, monkeypatch):
+    looks = []
+    first_change = mistakes._first_change
+
+    def counting(*args):
+        looks.append(first_change(*args))
+        return looks[-1]
+
+    monkeypatch.setattr(mistakes, "_first_change", counting)
+    weights = {f"w{i}": np.zeros(2) for i in range(100)}
+    session, saver = session_of(params=weights), rl.Saver()
+    for step in range(10):
+        saver.save(session, tmp_path / "m", step)
+        weights["w77"] += 1  # the others never change, and no sample is taken of this one
+    assert looks == ["params/w77"]
+    weights["w77"] -= 1  # as it was at the last save
+    with pytest.warns(
+        UserWarning, match="none of its arrays .* changed between the saves at steps 9"
+    ):
+        saver.save(session, tmp_path / "m", 10)
+    assert looks == ["params/w77", None]
 
 
 # -- drift ----------------------------------------------------------------------------------------
