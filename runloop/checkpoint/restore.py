@@ -2,7 +2,7 @@
 
 First everything is compared. Then every tensor is read and checked against its CRC-32, and all that
 is new is built beside what is there: from here on, neither the file nor the memory can fail. Only
-then is anything touched, and whatever fails even so, a hook that does not take its state, is undone.
+then is anything touched. What fails even so, like a hook that does not take its state, is undone.
 """
 
 from __future__ import annotations

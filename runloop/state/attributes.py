@@ -93,7 +93,7 @@ def attributes(obj: Any, names: str | Iterable[str] | None = None) -> Attributes
 
     ``graph.attach("net", runloop.attributes(net, "weights biases step"))`` saves ``net.weights``,
     ``net.biases`` and ``net.step`` as they are at each save. A restore writes into arrays that
-    still fit, refills lists and dicts, and sets whatever else was saved anew, of any shape and
+    still fit, refills lists and dicts, and sets again what else was saved, of any shape and
     dtype. Ops that ask for ``net`` get the object itself.
 
     Args:

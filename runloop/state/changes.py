@@ -82,7 +82,7 @@ class GiveState:
         self._obj, self._kind, self._state = obj, kind, state
         try:
             former = kind.take(obj)
-            # Objects inside keep their identity: each has a change of its own.
+            # Objects inside keep their identity: each has its own change.
             inside = {id(inner): inner for inner in objects_in(former)}
             self._former = copy.deepcopy(former, inside)
         except MemoryError:

@@ -1,6 +1,6 @@
 """From the JSON of a checkpoint's document to values; ``pack`` says what its nodes look like.
 
-A document may have been written by anybody: whatever it holds, a :class:`Decoder` either builds a
+Anybody may have written a document. Of every content a :class:`Decoder` either builds a
 value or raises ``ValueError`` (a tensor that can't be read: ``CheckpointError``).
 """
 
@@ -332,7 +332,7 @@ class Decoder:
 
 
 def keyed(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Return ``dict(pairs)``, in linear time whatever the keys are.
+    """Return ``dict(pairs)``, in linear time for all keys.
 
     Raises:
         TypeError: If a key has no hash.

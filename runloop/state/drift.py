@@ -68,7 +68,7 @@ class Watch:
             constant: Names whose arrays are meant to stay as they are.
             entries: ``{name: (what it is called, how to assign it)}`` of what a loop's state holds:
                 its entries are read at every save. Arrays that are entries themselves are judged
-                together: a data set beside weights that change is no mistake.
+                together: a data set beside weights that change is fine.
             replaceable: Names that a restore can give another form.
             first_change: Gives the first tensor of these names that is not bit for bit that of the
                 last save, ``None`` if none has changed; asked only if samples are the same, for it

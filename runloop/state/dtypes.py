@@ -109,7 +109,7 @@ def named(logical: str) -> np.dtype[Any]:
     """Return the dtype that :attr:`Storage.logical` names; nothing but known names is looked up.
 
     Raises:
-        ValueError: If there is no such dtype here; says what would help.
+        ValueError: If this machine has no such dtype; says what would help.
     """
     order: Literal[">", "="] = ">" if logical.startswith(">") else "="
     name = logical.removeprefix(">")
@@ -142,7 +142,7 @@ def dtype_of_code(code: str) -> np.dtype[Any]:
     """Return the dtype of a tensor that has nothing but safetensors' code.
 
     Raises:
-        ValueError: If there is no such dtype here; says what would help.
+        ValueError: If this machine has no such dtype; says what would help.
     """
     return named(CODES[code][0])
 

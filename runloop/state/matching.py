@@ -8,7 +8,7 @@ gets its changes.
 A tensor is found by the name that the document gives for its place; by its own name in a file
 without document, or where a name is translated. Shape and dtype must fit. Numbers, strings and
 ``None`` are data: they are replaced by what was saved, with the keys and lengths of the mappings and
-lists that hold nothing else. So is whatever was ``None`` or empty on either side: what is filled in
+lists that hold nothing else. So is what was ``None`` or empty on either side: what is filled in
 later is there after a restart, and gone after a return to before. Attributes accept anything.
 
 Lists, dicts, deques and arrays stay the objects that they are.
@@ -157,7 +157,7 @@ class Matching:
         live = owner.get(name, ABSENT)
         if any_form and (node is ABSENT or live is ABSENT):
             gone = node is ABSENT
-            make: _Make = (lambda: ABSENT) if gone else self._data_anew(name, node)
+            make: _Make = (lambda: ABSENT) if gone else self._new_data(name, node)
         else:
             self._by_name = node is ABSENT
             make = self._walk(name, live, node, replaceable=True, any_form=any_form)
@@ -229,7 +229,7 @@ class Matching:
             if not replaceable:
                 self.mismatched[name] = "expected an array, found another value"
                 return None
-            return self._data_anew(name, node)
+            return self._new_data(name, node)
         if source_name is None:
             if self._wanted(name):
                 self.missing.append(name)
@@ -331,7 +331,7 @@ class Matching:
         nodes = node_members(live, node)
         if nodes is None:
             if any_form and replaceable:
-                return self._data_anew(path, node)
+                return self._new_data(path, node)
             self.mismatched[path] = f"expected a {type(live).__name__}, found another structure"
             nodes = {}
         self._walk_above.add(id(live))
@@ -381,9 +381,9 @@ class Matching:
             if self._wanted(path):
                 self.unexpected.extend(names or [path])
             return None
-        return self._data_anew(path, node)
+        return self._new_data(path, node)
 
-    def _data_anew(self, path: str, node: Any) -> _Make:
+    def _new_data(self, path: str, node: Any) -> _Make:
         self.used.update(references(node))
         if not self._wanted(path):
             return None
@@ -416,7 +416,7 @@ class Matching:
         for name, inner in nodes.items():
             below = f"{path}/{name}"
             if live.takes(name):
-                plan.append((name, ABSENT, self._data_anew(below, inner)))
+                plan.append((name, ABSENT, self._new_data(below, inner)))
             else:
                 names = list(references(inner))
                 self.used.update(names)

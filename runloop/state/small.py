@@ -138,7 +138,7 @@ class _NoTensors:
     """A source without tensors: small state holds none."""
 
     def spec(self, name: str) -> None:
-        """Return ``None``: there is no tensor of any name."""
+        """Return ``None``: small state has no tensors."""
         del name
 
     def read(self, name: str) -> np.ndarray[Any, Any]:
