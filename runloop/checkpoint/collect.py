@@ -82,8 +82,8 @@ def collect(
         arrays = dict(state.variables)
     else:
         arrays = {saved: state.variables[name] for name, saved in chosen.items()}
-    for name, value in arrays.items():
-        if type(value) is not np.ndarray:
+    if not set(map(type, arrays.values())) <= {np.ndarray}:
+        for name, value in arrays.items():
             try:
                 arrays[name] = to_numpy(value)
             except TypeError as exc:

@@ -23,8 +23,10 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from json.encoder import encode_basestring_ascii as quoted
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +43,7 @@ __all__ = [
     "Entry",
     "HeaderTemplate",
     "Layout",
+    "Run",
     "header_crc",
     "is_too_dense",
     "parsing_cost",
@@ -66,6 +69,13 @@ _ALWAYS_FINE = 64 << 20
 PREFIX = f'{{"__metadata__":{{"{CRC_KEY}":"'.encode()
 _BLANK = b"00000000"
 _CRC_AT = 8 + len(PREFIX)
+# What follows on the beginning of each record; the checksum's eight digits first.
+_CRC_AND_END = '00000000\\"}, '
+_FORM = attrgetter("dtype", "shape")
+# Tensors up to this size are written together: passing one on to the thread of the checksums
+# costs as much as 20 KB of checksum.
+_SMALL_BYTES = 20 << 10
+_RUN_BYTES = 1 << 20
 
 
 class Entry(NamedTuple):
@@ -88,6 +98,25 @@ class Entry(NamedTuple):
     end: int
 
 
+class Run(NamedTuple):
+    """Tensors that lie one after the other.
+
+    Attributes:
+        first: Index of the first.
+        last: The index after that of the last.
+        start: First byte of the first, counted from the end of the header.
+        end: The byte after the last of the last.
+        arrays_in: Takes the arrays by name and returns those of this run, if all are small and the
+            memory of each, where it is C-contiguous, is what lies in the file; else ``None``.
+    """
+
+    first: int
+    last: int
+    start: int
+    end: int
+    arrays_in: Callable[[Mapping[str, Array]], Sequence[Any]] | None
+
+
 class Layout:
     """Where the tensors of a state lie in its file.
 
@@ -102,7 +131,9 @@ class Layout:
             so that each is aligned to its elements.
         size: Bytes of all tensors together.
         structure: Names, dtypes, shapes and places, as they stand in the header.
-        records: What the document says of each tensor, up to its checksum.
+        renamed: ``{stored name: name}`` of the entries where the two differ.
+        records: What the document says of the tensors, with zeros as the checksums.
+        digits: Where each digit of the checksums is in ``records``.
         costs: The :func:`parsing_cost` of ``records`` and of ``structure``.
 
     Raises:
@@ -111,7 +142,7 @@ class Layout:
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._names = list(arrays)
-        self._forms = [(array.dtype, array.shape) for array in arrays.values()]
+        self._forms = list(map(_FORM, arrays.values()))
         self.entries = _plan_entries(arrays)
         self.size = self.entries[-1].end if self.entries else 0
         self.structure = "".join(
@@ -119,26 +150,57 @@ class Layout:
             f"[{','.join(map(str, e.shape + e.storage.trailing))}],"
             f'"data_offsets":[{e.start},{e.end}]}}'
             for e in self.entries
-        )
+        ).encode()
+        self.renamed = {e.stored_name: e.name for e in self.entries if e.stored_name != e.name}
         # One call each: a single call of the encoder for 10,000 tensors would block the other
         # threads for its duration.
-        self.records = [
+        beginnings = [
             _inner(f'{quoted(e.stored_name)}: {{"dtype": {quoted(e.storage.logical)}, "crc32": "')
             for e in self.entries
         ]
-        self.costs = (
-            sum(parsing_cost(record.encode()) for record in self.records),
-            parsing_cost(self.structure.encode()),
-        )
+        # Everything is ASCII: characters are bytes.
+        self.records = (_CRC_AND_END.join([*beginnings, ""])[: -len(", ")]).encode()
+        lengths = np.fromiter(map(len, beginnings), np.int64, len(beginnings))
+        at = np.cumsum(lengths) + np.arange(len(beginnings)) * len(_CRC_AND_END)
+        self.digits = (at[:, np.newaxis] + np.arange(len(_BLANK))).reshape(-1)
+        self.costs = (parsing_cost(self.records), parsing_cost(self.structure))
 
     def fits(self, arrays: Mapping[str, Array]) -> bool:
         """Whether names, dtypes and shapes are those that the layout was made from."""
-        if list(arrays) != self._names:
-            return False
-        for array, (dtype, shape) in zip(arrays.values(), self._forms, strict=True):
-            if array.shape != shape or (array.dtype is not dtype and array.dtype != dtype):
-                return False
-        return True
+        # Loops in C: training waits, and there may be 10,000 tensors.
+        return list(arrays) == self._names and list(map(_FORM, arrays.values())) == self._forms
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """All tensors in order, small ones together."""
+        dtypes = dict(zip(self._names, self._forms, strict=True))
+        runs: list[Run] = []
+        small: list[Entry] = []
+
+        def finish(index: int) -> None:
+            if small:
+                names = [entry.name for entry in small]
+                # itemgetter of one name gives no tuple.
+                get = itemgetter(*names) if len(names) > 1 else None
+                runs.append(Run(index - len(small), index, small[0].start, small[-1].end, get))
+                small.clear()
+
+        for index, entry in enumerate(self.entries):
+            size = entry.end - entry.start
+            if size > _SMALL_BYTES or not _is_buffer(dtypes[entry.name][0], entry.storage):
+                finish(index)
+                runs.append(Run(index, index + 1, entry.start, entry.end, None))
+                continue
+            if small and entry.end - small[0].start > _RUN_BYTES:
+                finish(index)
+            small.append(entry)
+        finish(len(self.entries))
+        return runs
+
+
+def _is_buffer(dtype: np.dtype[Any], storage: Storage) -> bool:
+    """Whether a C-contiguous array is a buffer of the bytes in the file; dates are no buffers."""
+    return dtype.kind in "biufc" and dtype.isbuiltin == 1 and not storage.swap
 
 
 def _plan_entries(arrays: Mapping[str, Array]) -> list[Entry]:
@@ -196,13 +258,19 @@ class HeaderTemplate:
     """
 
     def __init__(self, layout: Layout, document: Mapping[str, Any]) -> None:
-        renamed = {e.stored_name: e.name for e in layout.entries if e.stored_name != e.name}
-        head = json.dumps({"version": VERSION, **document, "renamed": renamed}, allow_nan=False)
-        self._document_head = f'{head[:-1]}, "tensors": {{'
+        head = json.dumps(
+            {"version": VERSION, **document, "renamed": layout.renamed}, allow_nan=False
+        )
+        document_head = _inner(f'{head[:-1]}, "tensors": {{')
         self._layout = layout
-        # Everything is ASCII: characters are bytes.
-        records = sum(map(len, layout.records)) + len(layout.records) * len('00000000\\"}, ') - 2
-        self.size = 8 + _filled(len(self._text("")) + (records if layout.records else 0))
+        self._before = b'%s00000000","%s":"%s' % (
+            PREFIX,
+            DOCUMENT_KEY.encode(),
+            document_head.encode(),
+        )
+        self._after = b'}}"}%s}' % layout.structure
+        records = len(layout.records)
+        self.size = 8 + _filled(len(self._before) + records + len(self._after))
         # The same limits as in a reader: what can be saved can be restored.
         cost = parsing_cost(head.encode())
         texts = [(cost + layout.costs[0], len(head) + records)]
@@ -218,25 +286,16 @@ class HeaderTemplate:
                 f"{MAX_HEADER_BYTES} can be read; use arrays for long lists, and fewer tensors"
             )
 
-    def render(self, crcs: Sequence[int]) -> bytes:
+    def render(self, crcs: Sequence[int]) -> bytearray:
         """Return the bytes in front of the tensors, the eight of the length included."""
-        text = self._text(
-            ", ".join(
-                [
-                    f'{part}{crc:08x}\\"}}'
-                    for part, crc in zip(self._layout.records, crcs, strict=True)
-                ]
-            )
-        )
-        header = text.encode().ljust(_filled(len(text)))
-        raw = struct.pack("<Q", len(header)) + header
-        digits = f"{zlib.crc32(raw):08x}".encode()
-        return raw[:_CRC_AT] + digits + raw[_CRC_AT + 8 :]
-
-    def _text(self, records: str) -> str:
-        document = f'"{_inner(self._document_head)}{records}}}}}"'
-        structure = self._layout.structure
-        return f'{PREFIX.decode()}00000000","{DOCUMENT_KEY}":{document}}}{structure}}}'
+        records = bytearray(self._layout.records)
+        digits = np.array(crcs, ">u4").tobytes().hex().encode()
+        np.frombuffer(records, np.uint8)[self._layout.digits] = np.frombuffer(digits, np.uint8)
+        length = struct.pack("<Q", self.size - 8)
+        raw = bytearray().join((length, self._before, records, self._after))
+        raw += b" " * (self.size - len(raw))
+        raw[_CRC_AT : _CRC_AT + 8] = f"{zlib.crc32(raw):08x}".encode()
+        return raw
 
 
 def _filled(size: int) -> int:

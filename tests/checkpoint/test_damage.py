@@ -195,15 +195,10 @@ def with_document(path, change):
             self.size = len(self.render([0] * len(form.entries)))
 
         def render(self, crcs):
-            self._document_head, whole = "\0", self._document_head
-            try:
-                raw = super().render(crcs)
-            finally:
-                self._document_head = whole
+            raw = super().render(crcs)
             start = raw.index(b'"runloop":') + 10
             text, end = json.JSONDecoder().raw_decode(raw[start:].decode())
-            document = json.loads(text.replace("\0", whole))
-            document = change(document)
+            document = change(json.loads(text))
             inner = document if isinstance(document, str) else json.dumps(document)
             body = raw[8:start] + json.dumps(inner).encode() + raw[start + end :]
             body = body.rstrip(b" ")

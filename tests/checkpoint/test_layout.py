@@ -1,9 +1,13 @@
 """Layouts: which states one fits, and that what is made once serves every save."""
 
+import os
+import tempfile
+import zlib
+
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runloop.checkpoint import CheckpointReader, Saver, layout
@@ -54,6 +58,55 @@ def test_the_size_of_a_header_is_known_before_its_checksums(crcs, text):
     form = Layout({name: np.zeros(2) for name in crcs})
     header = HeaderTemplate(form, {"text": text})
     assert len(header.render(list(crcs.values()))) == header.size
+
+
+ORDERS = (
+    lambda a: a,
+    lambda a: a[::-1],
+    lambda a: np.asfortranarray(np.stack([a, a])),
+    lambda a: a[::2],
+    lambda a: a[:0],
+    lambda a: np.array(7, a.dtype),
+    lambda a: np.broadcast_to(a[:1], (3, 1)),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("f4", ">f4", "f8", "i1", "?", "c16", "M8[s]")),
+            st.integers(1, 40),
+            st.sampled_from(ORDERS),
+        ),
+        max_size=30,
+    ),
+    st.integers(1, 300),
+    st.integers(1, 600),
+)
+def test_small_tensors_are_written_together_as_they_are_one_by_one(parts, small, together):
+    arrays = {
+        f"t{i}": order((np.arange(size) % 7 + i % 2).astype(dtype))
+        for i, (dtype, size, order) in enumerate(parts)
+    }
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(layout, "_SMALL_BYTES", small)
+        patch.setattr(layout, "_RUN_BYTES", together)
+        form, copies = Layout(arrays), Copies()
+        assert [i for run in form.runs for i in range(run.first, run.last)] == [*range(len(parts))]
+        copies.take(form, arrays)
+        expected = b""
+        for entry in form.entries:
+            array = arrays[entry.name]
+            expected += array.astype(array.dtype.newbyteorder("<")).tobytes()
+        for number, content in enumerate((copies, LiveArrays(form, arrays))):
+            path = os.path.join(folder, str(number))
+            fd = os.open(path, os.O_RDWR | os.O_CREAT)
+            crcs = content.write(Files(), fd, 5)
+            os.close(fd)
+            with open(path, "rb") as file:
+                assert file.read()[5:] == expected
+            assert crcs == [zlib.crc32(expected[e.start : e.end]) for e in form.entries]
 
 
 def test_a_layout_is_made_once_for_a_form(tmp_path, monkeypatch):
