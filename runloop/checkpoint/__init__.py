@@ -1,8 +1,8 @@
 """Checkpoints: the state of a session as a safetensors file, whole, checked and exact.
 
-``Saver`` writes and restores; ``CheckpointReader`` and the functions read what is on disk. Here
-are files, folders, locks and retention. How objects become tensors is in ``runloop.state``; when to
-save is decided by ``runloop.hooks.CheckpointSaverHook``.
+``Saver`` saves and restores; ``CheckpointReader`` and the functions read files. Files, folders,
+locks and retention live here. How objects become tensors is in ``runloop.state``; ``runloop.hooks.CheckpointSaverHook``
+decides when to save.
 """
 
 from typing import TYPE_CHECKING

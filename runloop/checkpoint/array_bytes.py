@@ -22,13 +22,13 @@ Array = np.ndarray[Any, Any]
 
 
 def is_plain(array: Array, storage: Storage) -> bool:
-    """Whether the memory of ``array`` is byte for byte what lies in the file."""
+    """Whether the memory of ``array`` and its bytes in the file are the same."""
     return array.flags.c_contiguous and not storage.swap
 
 
 def view_bytes(array: Array) -> Array:
     """Return the memory of a C-contiguous array as a 1-d ``uint8`` array."""
-    # Through a one-dimensional view: 0-d arrays have no last axis to change the dtype of.
+    # Reshaped first: a 0-d array can't be viewed as another dtype.
     return array.reshape(-1).view(np.uint8)
 
 
@@ -56,7 +56,7 @@ def _copied_pieces(array: Array, storage: Storage) -> Iterator[Array]:
 
 
 def fill(array: Array, storage: Storage, read_into: Callable[[Array], None]) -> None:
-    """Write into ``array``, in place, what ``read_into`` gives in the file's order.
+    """Fill ``array`` in place with what ``read_into`` reads, in the file's order.
 
     Args:
         array: Any writable array; no two of its elements may share memory.

@@ -113,7 +113,7 @@ class Worker:
             raise job.error
 
     def poll(self) -> None:
-        """Call the callbacks of what is done; raise the error of a job that nobody waited for."""
+        """Call the callbacks of what is done; raise a job's error unless :meth:`wait` did."""
         with self._starting:
             job = self._job
         error = None
@@ -136,7 +136,7 @@ class Worker:
 
 
 def _log_failure(exc: BaseException) -> None:
-    # A program can end without waiting: then the log is the only place that tells.
+    # A program can end without waiting: then only the log shows the error.
     try:
         _logger.error("A checkpoint written in the background failed: %s", text_of(exc))
     except Exception:  # a log handler raised; the error itself is kept for wait()

@@ -1,8 +1,8 @@
-"""CRC-32 beside the writing or reading: a second thread, and only while there is much to do.
+"""CRC-32 in a second thread, while the first one writes or reads; only for large tensors.
 
-``zlib.crc32`` lets go of the interpreter's lock for more than 5 KB, so on two cores the checksums
-of a large state cost no extra time: measured for 256 MiB, 135 ms of checksums hide behind
-80 ms of writing and 155 ms of waiting for the disk. For that the writing must not wait for them.
+``zlib.crc32`` releases the GIL for more than 5 KB, so on two cores the checksums of a large state
+cost no extra time: for 256 MiB, 135 ms of checksums ran during 80 ms of writing and 155 ms of
+waiting for the disk. That works because the writing does not wait for them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Checksums"]
 
-# Smaller pieces are computed at once: handing one over costs as much as 20 KB of checksum.
+# Smaller pieces are computed in place: passing one to the thread costs as much as 20 KB of checksum.
 _WORTH_BYTES = 256 << 10
 # Copies in the queue; bounds the memory.
 _WAITING = 4

@@ -113,7 +113,7 @@ def _variable(saved_name: str, chosen: Mapping[str, str] | None) -> str:
 
 
 def nonfinite(arrays: Mapping[str, Array]) -> list[str]:
-    """Return the names of the arrays with NaN or infinity; the hooks' are not looked at."""
+    """Return the names of the arrays with NaN or infinity; the hooks' arrays are not checked."""
     return [
         name
         for name, array in arrays.items()
@@ -136,7 +136,7 @@ def raw_session(session: Any, verb: str) -> Session:
     """Return the ``Session`` that ``session`` is, or is a monitored session of.
 
     Raises:
-        TypeError: If there is none.
+        TypeError: If it is neither.
     """
     raw = session
     if not isinstance(raw, Session) and callable(getattr(session, "raw_session", None)):

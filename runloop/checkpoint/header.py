@@ -29,7 +29,7 @@ from runloop.state.dtypes import CODES
 
 __all__ = ["MAX_SERIAL", "Document", "Stored", "header_length", "parse_header"]
 
-#: The largest serial number that is read; what is saved on top of it keeps it.
+#: The largest serial number that is read; later saves do not go beyond it.
 MAX_SERIAL = 2**53
 _MAX_STEP = 2**63 - 1
 _MAX_SECONDS = 1e12  # 30,000 years
@@ -152,7 +152,7 @@ def parse_header(
 
 
 def _is_ours(metadata: dict[str, str]) -> bool:
-    """Whether runloop wrote this file: after damage, it must not pass for another program's."""
+    """Whether runloop wrote this file: a damaged one must not be taken for another program's."""
     if CRC_KEY in metadata or DOCUMENT_KEY in metadata:
         return True
     return any(sum(sign in text for sign in _SIGNS) > 1 for text in metadata.values())

@@ -1,4 +1,4 @@
-"""Where everything lies in a checkpoint file, and the bytes of its header.
+"""The layout of a checkpoint file, and the bytes of its header.
 
 A checkpoint is a safetensors file::
 
@@ -72,8 +72,8 @@ _CRC_AT = 8 + len(PREFIX)
 # What follows on the beginning of each record; the checksum's eight digits first.
 _CRC_AND_END = '00000000\\"}, '
 _FORM = attrgetter("dtype", "shape")
-# Tensors up to this size are written together: passing one on to the thread of the checksums
-# costs as much as 20 KB of checksum.
+# Tensors up to this size are written together: passing one to the checksum thread costs as much
+# as 20 KB of checksum.
 _SMALL_BYTES = 20 << 10
 _RUN_BYTES = 1 << 20
 
@@ -120,8 +120,8 @@ class Run(NamedTuple):
 class Layout:
     """Where the tensors of a state lie in its file.
 
-    Training saves states of one form again and again, and what depends on the form alone is made
-    once: for 10,000 tensors that is most of the cost of a save beside the writing.
+    Training saves states with the same names, dtypes and shapes again and again. What depends only
+    on these is made once: for 10,000 tensors it would cost more than the writing.
 
     Args:
         arrays: The tensors by name.
@@ -199,7 +199,7 @@ class Layout:
 
 
 def _is_buffer(dtype: np.dtype[Any], storage: Storage) -> bool:
-    """Whether a C-contiguous array is a buffer of the bytes in the file; dates are no buffers."""
+    """Whether a C-contiguous array is a buffer of the bytes in the file; dates are not buffers."""
     return dtype.kind in "biufc" and dtype.isbuiltin == 1 and not storage.swap
 
 

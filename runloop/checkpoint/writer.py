@@ -1,4 +1,4 @@
-"""Writing a file, a checkpoint among them, completely or not at all."""
+"""Writing a file, for example a checkpoint, completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _TEMPORARY = r"\.runloop-[0-9a-f]{16}\.tmp"
 class FormatCheck:
     """Final check before the rename: safetensors must open the first file of every layout.
 
-    Files of one layout differ in their numbers alone. Opening 10,000 tensors keeps the
-    interpreter's lock for some 15 ms, so it is not done at every save.
+    Files of one layout differ only in their numbers. Opening 10,000 tensors holds the GIL for some
+    15 ms, so it is not done at every save.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ def replace_file(
     write: Callable[[int], None],
     check: Callable[[str], None] | None = None,
 ) -> None:
-    """Put a new file in the place of ``path`` in one step.
+    """Replace the file at ``path`` in one step, or create it.
 
     Temporary file in the same folder, ``write``, fsync, ``check``, rename, fsync of the folder.
     If anything fails, the temporary is removed and what was at ``path`` stands.
@@ -75,7 +75,7 @@ def replace_file(
         files: The file layer.
         path: Its folder must be there.
         write: Writes the content to the open file whose descriptor it gets.
-        check: Is given the temporary's path and raises if it must not take the place.
+        check: Gets the temporary's path; raises if the file must not be renamed.
 
     Raises:
         CheckpointWriteError: If the system fails; names ``path``.
@@ -115,7 +115,7 @@ def _discard(files: Files, temporary: str) -> None:
 
 
 def make_dirs(files: Files, path: str) -> None:
-    """Make a folder and those above it, each durable before what is put into it.
+    """Create a folder and its missing parents, each durable before anything is put into it.
 
     Raises:
         CheckpointWriteError: If the system fails; names ``path``.
@@ -138,10 +138,10 @@ def make_dirs(files: Files, path: str) -> None:
 
 
 def temporaries(folder: str) -> list[str]:
-    """Return the paths of the temporaries in a folder, whoever is writing them or has left them."""
+    """Return the paths of all temporaries in a folder, left over or still being written."""
     try:
         names = os.listdir(folder)
-    except OSError:  # the next write says what is wrong
+    except OSError:  # the next write raises it
         return []
     return [os.path.join(folder, name) for name in names if re.fullmatch(_TEMPORARY, name)]
 
@@ -172,9 +172,9 @@ def write_checkpoint(
         files: The file layer.
         path: The data file; its folder must be there.
         content: The tensors.
-        document: What stands in the document beside them.
-        format_check: Knows which layout safetensors has opened already.
-        may_write: Called before the rename; raises if the folder is no longer this process's.
+        document: The rest of the document.
+        format_check: Remembers which layout safetensors has opened.
+        may_write: Called before the rename; raises if this process lost the folder's lock.
 
     Raises:
         CheckpointWriteError: If the system fails; names ``path``.

@@ -37,7 +37,7 @@ def largest_difference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> floa
     if a.dtype.kind not in "biufc":  # of ml_dtypes
         a, b = a.astype(np.float32), b.astype(np.float32)
     if a.dtype.kind in "bui":
-        # The difference of two 64-bit ones may need 65, one bit more than there is with a sign.
+        # The difference of two int64 may not fit into int64; it always fits into uint64.
         gaps = np.maximum(a, b).astype(np.uint64) - np.minimum(a, b).astype(np.uint64)
         return float(gaps.max(initial=0))
     with np.errstate(invalid="ignore", over="ignore"):

@@ -24,11 +24,11 @@ def add(commands: Any) -> None:
         "export",
         help="write the tensors of a checkpoint to a .npz file",
         description="Write the tensors to a file that numpy.load opens. bfloat16 and the other "
-        "small floats of ml_dtypes become float32, which holds them exactly. A name that an archive "
-        "must not have (absolute, with .. or control characters) is changed, and printed.",
+        "small floats of ml_dtypes become float32, which holds them exactly. A name that is unsafe in "
+        "an archive (absolute, with .. or control characters) is changed, and the change printed.",
     )
     parser.add_argument("file", help="the data file, or a folder for its newest checkpoint")
-    parser.add_argument("-o", "--output", help="the .npz file; beside the data file by default")
+    parser.add_argument("-o", "--output", help="the .npz file; by default next to the data file")
     parser.set_defaults(run=_run)
 
 
@@ -55,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
     with load_checkpoint(args.file) as reader:
         entries: dict[str, str] = {}
         taken: set[str] = set()
-        # Names that stay as they are come first: a changed one gives way.
+        # Safe names first, so that they stay as they are; a changed one avoids them.
         for name in sorted(reader.names(), key=lambda name: entry_name(name, set()) != name):
             entries[name] = entry_name(name, taken)
         output = args.output or reader.path.removesuffix(SUFFIX) + ".npz"

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 
 
 def statistics(array: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Return minimum, maximum, mean and number of NaNs; ``None`` where there is no such thing.
+    """Return minimum, maximum, mean and number of NaNs; ``None`` for what is not defined.
 
     NaNs are left out of the other three. Complex numbers have a mean only.
     """
@@ -38,7 +38,7 @@ def statistics(array: np.ndarray[Any, Any]) -> dict[str, Any]:
     if array.size == 0:
         return found
     flat = array.reshape(-1)
-    # Pieces, so that the largest tensor needs no second one beside it.
+    # In pieces: temporaries must not be as large as the tensor.
     step = max(1, CHUNK_BYTES // 16)
     total: Any = 0.0
     count = 0
@@ -70,7 +70,7 @@ def statistics(array: np.ndarray[Any, Any]) -> dict[str, Any]:
         value = found[key]
         if value is not None:
             found[key] = str(value) if value.dtype.kind in "mM" else value.item()
-            if isinstance(found[key], np.generic):  # a long double has no Python twin
+            if isinstance(found[key], np.generic):  # Python has no long double
                 found[key] = float(found[key])
     return found
 

@@ -14,7 +14,7 @@ from runloop.messages import printable
 __all__ = ["number", "print_cut", "print_json", "print_table", "size", "when"]
 
 _GAP = "  "
-_LEAST = 8  # characters that a column is never cut below
+_LEAST = 8  # characters; no column is cut further
 
 
 def size(count: int) -> str:
@@ -48,7 +48,7 @@ def number(value: Any) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON; what it has no word for (NaN, infinity) as a string."""
+    """Print JSON; NaN and infinity, which JSON does not have, as strings."""
     print(json.dumps(_plain(value), indent=2, allow_nan=False))
 
 
@@ -65,7 +65,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_cut(text: object) -> None:
-    """Print one line, cut where the terminal ends."""
+    """Print one line, cut to the width of the terminal."""
     line = printable(text) if text else ""
     width = shutil.get_terminal_size((80, 24)).columns
     print(line if len(line) <= width else f"{line[: width - 3]}...")
@@ -78,12 +78,12 @@ def print_table(
     right: Iterable[int] = (),
     whole: Iterable[int] = (),
 ) -> None:
-    """Print a table that is no wider than the terminal.
+    """Print a table that fits the width of the terminal.
 
     Args:
-        head: What stands above the columns.
+        head: The columns' titles.
         rows: The rows, as long as ``head``.
-        right: Columns that are set flush right.
+        right: Columns that are aligned to the right.
         whole: Columns that are not cut.
 
     The widest columns are cut, with ``...`` in their middle, until the rest fits.

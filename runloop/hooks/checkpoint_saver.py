@@ -1,4 +1,4 @@
-"""Save checkpoints while training, and tell others about it.
+"""Save checkpoints while training, and notify listeners.
 
 with rl.MonitoredSession(hooks=[
     rl.CheckpointSaverHook("ckpt", save_steps=100, saver=rl.Saver(background=True)),
@@ -95,9 +95,9 @@ class CheckpointSaverHook(SessionRunHook):
         saver: Any object with TensorFlow's ``save(session, path, global_step=step)``; by default
             the scaffold's, else the one in the graph's collection ``"savers"``.
         checkpoint_basename: The file name without step; may contain a folder.
-        scaffold: Whose saver is used.
+        scaffold: Its saver is used.
         listeners: :class:`CheckpointSaverListener` objects, called in their order.
-        save_graph_def: For TensorFlow's signature; ignored, there is no graph definition.
+        save_graph_def: For TensorFlow's signature; ignored: runloop has no graph definition.
 
     Raises:
         ValueError: If both ``saver`` and ``scaffold`` are given, or neither or both of
@@ -356,5 +356,5 @@ class CheckpointSaverHook(SessionRunHook):
 
 
 def _waits(session: Any) -> bool:
-    """Whether this is no moment to save: the session of a loop that was left by ``break``."""
+    """Whether a save must wait: the session is of a loop that was left by ``break``."""
     return getattr(session, "saving_waits", False) is True
