@@ -301,7 +301,7 @@ class CheckpointReader:
         order = sorted(
             ((self._tensors[name], name, array) for name, array in arrays), key=_by_place
         )
-        sums = Checksums(len(order))
+        sums: Checksums | None = None  # its thread and locks are for large tensors only
         batch: list[tuple[Stored, str, np.ndarray[Any, Any]]] = []
         begin = end = 0
         in_thread = []
@@ -311,6 +311,8 @@ class CheckpointReader:
                 if not _takes_bytes(array):
                     self.read_into(name, array, check=True)
                 elif stored.end - stored.start >= _WORTH_BYTES:
+                    if sums is None:
+                        sums = Checksums(len(order))
                     in_thread.append(index)
                     self._read_beside(sums, index, stored, array)
                 else:
@@ -320,9 +322,10 @@ class CheckpointReader:
                     batch.append(item)
                     end = stored.end
             self._read_batch(batch, begin, end)
-            results = sums.results()
+            results = [] if sums is None else sums.results()
         finally:
-            sums.stop()
+            if sums is not None:
+                sums.stop()
         for index in in_thread:
             stored, name, _ = order[index]
             if stored.crc not in (None, results[index]):
