@@ -26,7 +26,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from json.encoder import encode_basestring_ascii as quoted
-from operator import attrgetter, itemgetter
+from operator import attrgetter, eq, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,8 +167,11 @@ class Layout:
 
     def fits(self, arrays: Mapping[str, Array]) -> bool:
         """Whether names, dtypes and shapes are those that the layout was made from."""
-        # Loops in C: training waits, and there may be 10,000 tensors.
-        return list(arrays) == self._names and list(map(_FORM, arrays.values())) == self._forms
+        # Loops in C: training waits, and there may be 10,000 tensors. A list of their forms would
+        # set off the garbage collection.
+        return list(arrays) == self._names and all(
+            map(eq, map(_FORM, arrays.values()), self._forms)
+        )
 
     @cached_property
     def runs(self) -> list[Run]:
