@@ -700,3 +700,28 @@ def test_a_0d_array_is_reported_as_it_was_then():
 def test_a_state_in_the_place_of_the_folder_is_refused():
     with pytest.raises(TypeError, match=r"path or None, got a dict; .* Loop\(None, state\)"):
         rl.Loop({"w": 1})
+
+
+@pytest.mark.parametrize("way", ["break", "exhausted"])
+def test_a_loop_that_a_failed_thread_ends_is_not_finished(tmp_path, way):
+    class FailsLater(rl.SessionRunHook):
+        def after_create_session(self, session, coord):
+            self.coord = coord
+
+    def train(fail_at):
+        state, hook = {"n": 0}, FailsLater()
+        with rl.Loop(tmp_path, state, save_steps=2, hooks=[hook]) as loop:
+            for step in loop.steps(7):
+                if step == fail_at:
+                    try:
+                        raise OSError("the reader thread failed")
+                    except OSError as exc:
+                        hook.coord.request_stop(exc)
+                    if way == "break":
+                        break
+                state["n"] += 1
+        return state["n"]
+
+    with pytest.raises(OSError, match="the reader thread failed"):
+        train(fail_at=4 if way == "break" else 6)
+    assert train(fail_at=None) == 7

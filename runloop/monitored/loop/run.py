@@ -317,7 +317,9 @@ class LoopRun:
             elif not stopping and exc is None:
                 positions.check_reached(positions.records, None)
             session.saving_waits = True
-        elif self._refused:
+        elif self._refused or self._life.coord.requested_exception is not None:
+            # A thread that failed is raised behind ``end``: then the loop is not finished, and the
+            # next start continues at the last checkpoint.
             session.saving_waits = True
         else:
             positions.finished = True
