@@ -31,6 +31,10 @@ class Checksums:
 
     Args:
         count: How many tensors there are.
+
+    Raises:
+        MemoryError: If there is no memory for it, its locks included. CPython reports a lock or a
+            thread that it can't make as a ``RuntimeError``.
     """
 
     #: A copy may be overwritten once this many others were added after it.
@@ -41,7 +45,10 @@ class Checksums:
         from queue import SimpleQueue  # only to save and restore
 
         self._queue: SimpleQueue[tuple[int, Any, bool] | None] = SimpleQueue()
-        self._room = threading.Semaphore(_WAITING)
+        try:
+            self._room = threading.Semaphore(_WAITING)
+        except RuntimeError as exc:
+            raise MemoryError(f"no memory for the checksums of large tensors: {exc}") from exc
         self._is_wanted = True
         self._thread: threading.Thread | None = None
 
@@ -52,15 +59,21 @@ class Checksums:
             index: Which tensor.
             piece: The bytes.
             is_copy: Whether they take additional memory, so that not too many may wait.
+
+        Raises:
+            MemoryError: If the thread can't be made or started.
         """
         if self._thread is None:
             if len(piece) < _WORTH_BYTES:
                 self._values[index] = zlib.crc32(piece, self._values[index])
                 return
-            self._thread = threading.Thread(
-                target=self._work, name="runloop-checksums", daemon=True
-            )
-            self._thread.start()
+            try:
+                self._thread = threading.Thread(
+                    target=self._work, name="runloop-checksums", daemon=True
+                )
+                self._thread.start()
+            except RuntimeError as exc:
+                raise MemoryError(f"no memory for a thread of checksums: {exc}") from exc
         # Once the thread exists, all pieces go through it: the order stays.
         if is_copy:
             self._room.acquire()
@@ -83,7 +96,8 @@ class Checksums:
     def _join(self) -> None:
         if self._thread is not None:
             self._queue.put(None)
-            self._thread.join()
+            if self._thread.ident is not None:  # one that could not start can't be joined
+                self._thread.join()
             self._thread = None
 
     def _work(self) -> None:

@@ -10,16 +10,18 @@ files that another program may have put there.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
 from contextvars import ContextVar
+from itertools import tee
 from typing import Any
 
 from runloop.contexts import contextmanager
 from runloop.errors import CheckpointFormatError
 
-__all__ = ["Files", "current", "open_regular", "use", "write_all"]
+__all__ = ["Files", "OpenFile", "current", "open_file", "open_regular", "use", "write_all"]
 
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -28,8 +30,43 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | _CLOEXEC | _BINARY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
 
-def open_regular(path: str, *, follow: bool = False) -> int:
-    """Open a regular file for reading, and return its descriptor.
+class OpenFile(io.FileIO):
+    """An open file that closes itself, without a warning, when nothing refers to it."""
+
+    # A function in C: no Ctrl-C comes before the file is closed. Python would swallow it there.
+    __del__ = io.FileIO.close
+
+
+def open_file(path: str, flags: int) -> OpenFile:
+    """Open a file with any flags, and return the object that owns its descriptor.
+
+    No instruction of Python stands between the system's call and that object, so a Ctrl-C can't
+    lose the descriptor. (``FileIO`` alone can't be given ``O_NOFOLLOW``.)
+
+    Args:
+        path: The file.
+        flags: Of ``os.open``; a file that is made gets the permissions ``0o666``.
+
+    Raises:
+        IsADirectoryError: If it is a folder.
+        OSError: If the system can't open it.
+    """
+    used, kept = tee(map(os.open, (path,), (flags,), (0o666,)))
+    mode = "rb+" if flags & os.O_RDWR else "rb"
+    try:
+        return next(map(OpenFile, used, (mode,)))
+    except (IsADirectoryError, MemoryError, SystemError) as exc:
+        # What FileIO refuses, it leaves open. Nothing is kept if the system opened nothing. A
+        # SystemError is a failed allocation, too: CPython 3.11 loses the MemoryError of a folder.
+        for fd in kept:
+            os.close(fd)
+        if isinstance(exc, IsADirectoryError):  # FileIO's names the descriptor
+            raise IsADirectoryError(exc.errno, exc.strerror, path) from exc
+        raise
+
+
+def open_regular(path: str, *, follow: bool = False) -> OpenFile:
+    """Open a regular file for reading.
 
     Opening anything else could wait for ever (a pipe), act (a device), or lead out of the
     checkpoint folder (a symbolic link).
@@ -44,7 +81,7 @@ def open_regular(path: str, *, follow: bool = False) -> int:
         OSError: If the system can't open it.
     """
     try:
-        fd = os.open(path, _READ if follow else _READ | _NOFOLLOW)
+        file = open_file(path, _READ if follow else _READ | _NOFOLLOW)
     except OSError as exc:
         # ELOOP: a link that is not followed. ENXIO: a socket. Elsewhere than on Linux the numbers
         # differ, so the kind of file decides.
@@ -54,15 +91,14 @@ def open_regular(path: str, *, follow: bool = False) -> int:
             raise CheckpointFormatError(f"{path}: not a regular file") from exc
         raise
     try:
-        mode = os.fstat(fd).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if not stat.S_ISREG(mode):
-            raise CheckpointFormatError(f"{path}: not a regular file")
+        is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except BaseException:
-        os.close(fd)
+        file.close()
         raise
-    return fd
+    if not is_regular:
+        file.close()
+        raise CheckpointFormatError(f"{path}: not a regular file")
+    return file
 
 
 class Files:

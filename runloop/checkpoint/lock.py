@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from runloop.checkpoint.files import open_regular
+from runloop.checkpoint.files import OpenFile, open_file, open_regular
 from runloop.errors import CheckpointError, CheckpointLockedError, CheckpointWriteError
 
 fcntl: Any
@@ -51,13 +50,6 @@ _LOOKS = 5
 _LOOK_SECS = 0.001
 
 
-class _LockFile(io.FileIO):
-    """An open file that closes itself, without a warning, when nothing refers to it."""
-
-    def __del__(self) -> None:
-        self.close()
-
-
 class _Held:
     """The lock of one folder, held by this process for all its savers there.
 
@@ -71,7 +63,7 @@ class _Held:
         users: How many locks share it, or more if a release was interrupted.
     """
 
-    def __init__(self, file: _LockFile, status: os.stat_result, folder: os.stat_result) -> None:
+    def __init__(self, file: OpenFile, status: os.stat_result, folder: os.stat_result) -> None:
         self.file = file
         self.status = status
         self.folder = folder
@@ -109,12 +101,6 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_PROCESS.after_fork_in_parent,
         after_in_child=_PROCESS.after_fork_in_child,
     )
-
-
-def _open(path: str) -> _LockFile:
-    # No instruction of Python stands between the system's call and the object that closes the
-    # descriptor, so a Ctrl-C can't lose it. (FileIO alone can't be given O_NOFOLLOW.)
-    return next(map(_LockFile, map(os.open, (path,), (_OPEN,), (0o666,)), ("rb+",)))
 
 
 def _try_lock(fd: int) -> bool:
@@ -164,17 +150,16 @@ def holder_of(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     if fcntl is None:
         return None
     try:
-        fd = open_regular(os.path.join(folder, LOCK_FILE))
+        file = open_regular(os.path.join(folder, LOCK_FILE))
     except (OSError, CheckpointError):
         return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return _read(fd) or {"pid": None, "host": None}
-    except OSError:  # this file system has no locks
-        return None
-    finally:
-        os.close(fd)
+    with file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return _read(file.fileno()) or {"pid": None, "host": None}
+        except OSError:  # this file system has no locks
+            return None
     return None
 
 
@@ -271,7 +256,7 @@ class FolderLock:
         for _ in range(_ATTEMPTS):
             file = None
             try:
-                file = _open(self._path)
+                file = open_file(self._path, _OPEN)
                 status = os.fstat(file.fileno())
                 self._refuse_foreign(status)
                 for held in _PROCESS.held:

@@ -13,7 +13,7 @@ import numpy as np
 
 from runloop.checkpoint.array_bytes import fill, view_bytes
 from runloop.checkpoint.checksums import Checksums
-from runloop.checkpoint.files import open_regular
+from runloop.checkpoint.files import OpenFile, open_regular
 from runloop.checkpoint.header import Document, Stored, header_length, parse_header
 from runloop.checkpoint.layout import SUFFIX
 from runloop.errors import (
@@ -60,13 +60,12 @@ class CheckpointReader:
     Follows ``tf.train.load_checkpoint``'s ``CheckpointReader`` of TensorFlow 2.21.
     """
 
-    _fd = -1  # for __del__, wherever an error strikes
-
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._dtypes: dict[tuple[str, str | None], tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self.path = os.fspath(path)
         self._shown = self.path
-        self._open()
+        # It owns the descriptor: wherever an error strikes, what nobody refers to is closed.
+        self._file = self._open()
         try:
             #: Bytes of the whole file.
             self.size = self._size()
@@ -101,14 +100,14 @@ class CheckpointReader:
                 exc.errno, f"the checkpoint can't be looked at: {exc.strerror}", self.path
             ) from exc
 
-    def _open(self) -> None:
+    def _open(self) -> OpenFile:
         candidates = [self.path]
         if not self.path.endswith(SUFFIX):
             candidates.insert(0, self.path + SUFFIX)
         for candidate in candidates:
             shown = printable(candidate)
             try:
-                self._fd = open_regular(candidate, follow=True)
+                file = open_regular(candidate, follow=True)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except IsADirectoryError as exc:
@@ -125,7 +124,7 @@ class CheckpointReader:
                     exc.errno, f"the checkpoint can't be opened: {exc.strerror}", candidate
                 ) from exc
             self.path, self._shown = candidate, shown
-            return
+            return file
         raise CheckpointNotFoundError(f"there is no checkpoint {printable(self.path)}")
 
     # -- what is in the file --------------------------------------------------------------------
@@ -297,6 +296,7 @@ class CheckpointReader:
         Raises:
             CheckpointCorruptError: If the bytes of one have changed; names the first in the file.
             CheckpointReadError: If the system can't read them.
+            MemoryError: If there is too little memory, also for a lock or a thread.
         """
         order = sorted(
             ((self._tensors[name], name, array) for name, array in arrays), key=_by_place
@@ -439,11 +439,13 @@ class CheckpointReader:
             exc.errno, f"the checkpoint can't be read: {exc.strerror}", self.path
         )
 
+    @property
+    def _fd(self) -> int:
+        return -1 if self._file.closed else self._file.fileno()
+
     def close(self) -> None:
         """Close the file; closing twice is fine."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -454,9 +456,6 @@ class CheckpointReader:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
         self.close()
 
     def __repr__(self) -> str:

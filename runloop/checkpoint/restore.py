@@ -343,7 +343,9 @@ def _stage(
         for change in reversed(changes):
             change.undo()
 
-    return [*changes, _Finish(session, later, undo_all)], [*separated, *matching.separated]
+    # Without need the changes don't refer to themselves: an open file would wait for the collector.
+    changes.append(_Finish(session, later, undo_all if later else None))
+    return changes, [*separated, *matching.separated]
 
 
 def _new_arrays(reads: list[Read], reader: CheckpointReader) -> list[np.ndarray[Any, Any]]:
@@ -378,12 +380,12 @@ class _Finish:
     """Let the session iterate its inputs again; the last change, after which nothing can fail."""
 
     def __init__(
-        self, session: Session, later: Mapping[str, Any], undo_all: Callable[[], None]
+        self, session: Session, later: Mapping[str, Any], undo_all: Callable[[], None] | None
     ) -> None:
         self._session, self._later, self._undo_all = session, later, undo_all
 
     def do(self) -> None:
-        self._session.finish_restore(self._later, self._undo_all if self._later else None)
+        self._session.finish_restore(self._later, self._undo_all)
 
     def undo(self) -> None:
         """Leave it: iterating an input again from its present position changes nothing."""

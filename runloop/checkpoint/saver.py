@@ -421,7 +421,9 @@ class Saver:
             try:
                 self._worker.wait(None)
                 raw.graph.watch.start(raw.graph.attached)
-                with CheckpointReader(path) as reader:
+                # Twice, for a Ctrl-C on the way into the first close(): a failed restore leaves
+                # cycles, so that otherwise the file would stay open until they are collected.
+                with CheckpointReader(path) as reader, reader:
                     report = restore(
                         raw,
                         reader,

@@ -15,6 +15,7 @@ Names are relative to the folder, so that it can be moved, and may not lead out 
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -218,9 +219,8 @@ def read_content(checkpoint_dir: str, latest_filename: str | None = None) -> byt
     """
     path = os.path.join(checkpoint_dir, latest_filename or STATE_FILE)
     try:
-        fd = open_regular(path)
-        with open(fd, "rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        with open_regular(path) as file, io.BufferedReader(file) as buffered:
+            content = buffered.read(_MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:

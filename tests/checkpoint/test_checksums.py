@@ -4,9 +4,12 @@ import threading
 import zlib
 
 import numpy as np
+import pytest
 
-from runloop.checkpoint import checksums
+from runloop.checkpoint import CheckpointReader, Saver, checksums
 from runloop.checkpoint.checksums import Checksums
+from runloop.graph import Graph
+from runloop.session import Session
 
 LARGE = 1 << 20
 
@@ -76,3 +79,42 @@ def test_what_nobody_wants_any_more_is_not_computed(monkeypatch):
     sums.stop()
     sums.stop()
     assert slow.calls <= 1
+
+
+def test_a_lock_that_gets_no_memory_is_a_memory_error():
+    testcapi = pytest.importorskip("_testcapi", reason="this Python has no test hooks for memory")
+    failed = 0
+    for at in range(1000):
+        error = None
+        testcapi.set_nomemory(at, at + 1)
+        try:
+            sums = Checksums(1)
+        except BaseException as exc:
+            error = exc
+        finally:
+            testcapi.remove_mem_hooks()
+        if error is None:
+            sums.stop()
+            break
+        assert type(error) is MemoryError, at
+        failed += 1
+    assert failed > 5
+
+
+@pytest.mark.parametrize("where", ["Lock", "start"])
+def test_a_thread_that_cant_be_made_or_started_is_a_memory_error(tmp_path, monkeypatch, where):
+    def fail(*args):
+        raise RuntimeError("can't, says CPython")
+
+    graph = Graph()
+    graph.variable("large", np.ones(LARGE))
+    path = Saver().save(Session(graph=graph), tmp_path / "m")
+    array = np.zeros(LARGE)
+    with CheckpointReader(path) as reader:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading if where == "Lock" else threading.Thread, where, fail)
+            with pytest.raises(MemoryError, match=r"no memory for .*says CPython$") as info:
+                reader.read_all([("large", array)])
+        assert type(info.value.__cause__) is RuntimeError
+        reader.read_all([("large", array)])
+    assert (array == 1).all()
