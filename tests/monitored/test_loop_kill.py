@@ -1,21 +1,23 @@
 """``kill -9`` at random moments: the last start ends in the bits of a run that was never killed."""
 
+import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-import runloop
-
-ROOT = runloop.__path__[0].rpartition("/")[0]
+ROOT = Path(__file__).parents[2]
+# The installed package comes first; the tests lie beside it in a clone.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(ROOT)])}
 
 
 def run(folder, lines=None):
     """Run the victim, and kill it after so many lines; returns its last line."""
     command = [sys.executable, "-P", "-m", "tests.monitored.loop_victim", str(folder)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={"PYTHONPATH": ROOT}
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT
     ) as process:
         last = ""
         for number, line in enumerate(process.stdout):

@@ -285,7 +285,7 @@ def test_an_allocation_that_fails_leaves_everything_as_it_was(path, stride):
     program += "fail(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))"
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+        "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(ROOT)]),
     }
     first, raised, restores, crashes = 1, 0, 0, 0
     while first < 12_000:
