@@ -58,6 +58,11 @@ def spots(node, found=None):
     return found
 
 
+def one_of(nodes, rng):
+    """A copy of one of the nodes: a shared list would be changed itself, or put into itself."""
+    return json.loads(json.dumps(rng.choice(nodes)))
+
+
 def mutate(nodes, rng):
     """Change one to three things in the nodes, each anywhere."""
     for _ in range(rng.randint(1, 3)):
@@ -67,11 +72,11 @@ def mutate(nodes, rng):
         container, key = rng.choice(places)
         choice = rng.randrange(7)
         if choice == 0:
-            container[key] = rng.choice(ATOMS)
+            container[key] = one_of(ATOMS, rng)
         elif choice == 1:
             container[key] = {rng.choice(TAGS): container[key]}
         elif choice == 2:
-            container[key] = json.loads(json.dumps(rng.choice(NODES)))
+            container[key] = one_of(NODES, rng)
         elif choice == 3:
             del container[key]
         elif choice == 4:
@@ -81,7 +86,7 @@ def mutate(nodes, rng):
         elif choice == 5 and isinstance(container, dict):
             container[rng.choice([*TAGS, "a", "n"])] = container.pop(key)
         elif isinstance(container, list):
-            container.insert(rng.randrange(len(container) + 1), rng.choice(ATOMS))
+            container.insert(rng.randrange(len(container) + 1), one_of(ATOMS, rng))
         else:
             container[key] = [container[key]]
 
